@@ -1,0 +1,81 @@
+"""The lines of `measurements.jsonl`: what happened in a run, one event a line.
+
+A trial is one `trial` line, then a `measurement` at each rung it reached, then one `end` line unless it is still
+running (or its driver died). Together with the checkpoints these lines are the truth of a run: the leaderboard, the
+study and the rungs are all rebuilt from them.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from spaces.family import Family
+
+
+class Status(StrEnum):
+    """What became of a trial."""
+
+    RUNNING = "RUNNING"
+    FINISHED = "FINISHED"
+    STOPPED = "STOPPED"
+    FAILED = "FAILED"
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trial: int = Field(ge=0)
+    time: float = Field(description="Unix time in seconds at which the driver wrote the line.")
+
+
+class TrialStart(_Event):
+    """A trial was chosen."""
+
+    kind: Literal["trial"] = "trial"
+    family: Family
+    config: dict[str, Any]
+    seed: int
+
+
+class Measurement(_Event):
+    """A trial reached a rung.
+
+    Attributes:
+        fidelity: The rung.
+        val_accuracy: Balanced accuracy on validation; the other `val_` fields are likewise on validation.
+        val_log_loss: In nats.
+        val_recall: Recall of negative, neutral, positive.
+        fit_seconds: Seconds spent in training since the trial began.
+        total_seconds: Seconds spent in all since the trial began, set-up and validation included.
+        images_per_second: Training images seen a second since the last measurement.
+        train_loss: Mean training loss since the last measurement, where the family has one.
+        learning_rate: Learning rate of the head now, where the family has one.
+        cache_hit: Whether the worker found the prepared data in memory.
+        checkpoint: Folder of the checkpoint, relative to the run.
+    """
+
+    kind: Literal["measurement"] = "measurement"
+    fidelity: int = Field(ge=1)
+    val_accuracy: float = Field(ge=0, le=1)
+    val_macro_f1: float = Field(ge=0, le=1)
+    val_log_loss: float = Field(ge=0)
+    val_recall: tuple[float, float, float]
+    fit_seconds: float = Field(ge=0)
+    total_seconds: float = Field(ge=0)
+    images_per_second: float = Field(ge=0)
+    train_loss: float | None = None
+    learning_rate: float | None = None
+    cache_hit: bool
+    checkpoint: str
+
+
+class TrialEnd(_Event):
+    """A trial ended: at full fidelity, stopped by ASHA, or failed with a reason."""
+
+    kind: Literal["end"] = "end"
+    status: Literal[Status.FINISHED, Status.STOPPED, Status.FAILED]
+    reason: str = ""
+
+
+Event: TypeAlias = Annotated[TrialStart | Measurement | TrialEnd, Field(discriminator="kind")]

@@ -1,0 +1,137 @@
+"""The contract of every learner: what a trial trains, and what is exported when it wins.
+
+A `Model` predicts. A `Learner` trains a model, rung by rung, on a scale of fidelities. Neither knows of Ray, Optuna
+or the run folder. `tests/test_learner_conformance.py` holds every learner to what is written here.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spaces.fidelity import Fidelity
+from trainables.data.faceset import Faces, Images
+
+
+class Model(ABC):
+    """A fitted model: everything needed to predict, nothing needed to train further."""
+
+    @abstractmethod
+    def predict_proba(self, images: Images) -> NDArray[np.float32]:
+        """Class probabilities of faces.
+
+        Args:
+            images: uint8, (n, 48, 48); n may be 0.
+
+        Returns:
+            float32, (n, 3), columns in the order of `CLASSES`, rows summing to one.
+        """
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the model's files into the existing `folder`, none of which needs unpickling to read."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: If a file is missing or is not what `save` writes.
+        """
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a learner is trained on, and how.
+
+    Attributes:
+        faces: The training faces.
+        seed: Fixes every random choice of the learner.
+        scale: The scale of fidelities.
+        threads: CPU threads the learner may use; never more.
+    """
+
+    faces: Faces
+    seed: int = 0
+    scale: Fidelity = Fidelity()
+    threads: int = 1
+
+
+class Learner(ABC):
+    """Trains one model from a config.
+
+    A learner is cheap to build; work happens in `fit_to`. Its result depends on (config, task, fidelity) alone: trained
+    to 9 and then to 27 it equals one trained straight to 27, and `save` with `load` in between changes nothing.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.fidelity = 0
+
+    @abstractmethod
+    def fit_to(self, fidelity: int) -> dict[str, float]:
+        """Continue training until `fidelity` units of the full budget have been spent.
+
+        Args:
+            fidelity: Above `self.fidelity` and at most `task.scale.maximum`.
+
+        Returns:
+            Measurements of the training itself: `images` (training images seen by this call, counting repeats) and, where
+            they mean something, `train_loss` (mean over this call) and `learning_rate` (of the head, at its end).
+
+        Raises:
+            ValueError: If `fidelity` is not in that range.
+            TrainingError: If training failed (a loss that is not finite, too little memory); the learner is unusable then.
+        """
+
+    @property
+    @abstractmethod
+    def model(self) -> Model:
+        """The model as trained so far.
+
+        Raises:
+            RuntimeError: Before the first `fit_to` or `load`.
+        """
+
+    def predict_proba(self, images: Images) -> NDArray[np.float32]:
+        """Class probabilities of the model as trained so far; see `Model.predict_proba`."""
+        return self.model.predict_proba(images)
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint: the model under `folder/model`, and beside it what continuing needs."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> None:
+        """Continue from a checkpoint that a learner of the same config and task wrote.
+
+        Raises:
+            InputError: If a file is missing or is not what `save` writes.
+        """
+
+    def _check_target(self, fidelity: int) -> None:
+        if not self.fidelity < fidelity <= self.task.scale.maximum:
+            raise ValueError(
+                f"fit_to({fidelity}): the target must be above the present fidelity {self.fidelity} "
+                f"and at most {self.task.scale.maximum}"
+            )
+
+
+class TrainingError(RuntimeError):
+    """A trial cannot go on: the message is the reason recorded with its FAILED status."""
+
+
+def class_weights(labels: NDArray[Any]) -> NDArray[np.float64]:
+    """Weights n / (3 * count) of the three classes, (3,): under them every class weighs the same.
+
+    Raises:
+        ValueError: If a class has no image.
+    """
+    counts = np.bincount(labels, minlength=3)
+    if (counts == 0).any():
+        raise ValueError(f"every class needs an image; counts are {counts.tolist()}")
+    return len(labels) / (3.0 * counts)
