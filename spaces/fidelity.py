@@ -1,7 +1,8 @@
 """Fidelity: how much of its full budget a trial has spent, as an integer from 1 to R.
 
 The rungs are those of successive halving with resource R and reduction factor eta (Li et al., "A System for
-Massively Parallel Hyperparameter Tuning", MLSys 2020), built by integer powers so that no rung is ever lost to rounding.
+Massively Parallel Hyperparameter Tuning", MLSys 2020), built by integer powers so that no rung is
+lost to rounding.
 """
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator

@@ -80,12 +80,13 @@ class Learner(ABC):
             fidelity: Above `self.fidelity` and at most `task.scale.maximum`.
 
         Returns:
-            Measurements of the training itself: `images` (training images seen by this call, counting repeats) and, where
-            they mean something, `train_loss` (mean over this call) and `learning_rate` (of the head, at its end).
+            Measurements of the training itself: `images` (training images seen by this call, counting repeats) and,
+            where they mean something, `train_loss` (mean over this call) and `learning_rate` (of the head, at its end).
 
         Raises:
             ValueError: If `fidelity` is not in that range.
-            TrainingError: If training failed (a loss that is not finite, too little memory); the learner is unusable then.
+            TrainingError: If training failed (a loss that is not finite, too little memory); the learner is then
+                unusable.
         """
 
     @property

@@ -1,0 +1,23 @@
+"""Fixtures that several test files share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def fer2013() -> Path:
+    """The real FER2013 parquet file; tests that need it are marked `fer2013` and skipped where it is not."""
+    path = Path(os.environ.get("FERTUNE_FER2013", ROOT.parent / "shared" / "data" / "fer2013.parquet"))
+    if not path.is_file():
+        pytest.skip(f"FER2013 is not at {path}; set FERTUNE_FER2013 to its parquet file")
+    return path
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache folder for the whole session, so that parsed data is kept between tests."""
+    return tmp_path_factory.mktemp("cache")
