@@ -1,8 +1,8 @@
 """The lines of `measurements.jsonl`: what happened in a run, one event a line.
 
-A trial is one `trial` line, then a `measurement` at each rung it reached, then one `end` line unless it is still
-running (or its driver died). Together with the checkpoints these lines are the truth of a run: the leaderboard, the
-study and the rungs are all rebuilt from them.
+Each driver that takes up the run begins with a `session` line. A trial is one `trial` line, then a `measurement` at
+each rung it reached, then one `end` line unless it is still running (or its driver died). Together with the checkpoints
+these lines are the truth of a run: the leaderboard, the study and the rungs are all rebuilt from them.
 """
 
 from enum import StrEnum
@@ -22,14 +22,26 @@ class Status(StrEnum):
     FAILED = "FAILED"
 
 
-class _Event(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+EndStatus: TypeAlias = Literal[Status.FINISHED, Status.STOPPED, Status.FAILED]
 
-    trial: int = Field(ge=0)
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
     time: float = Field(description="Unix time in seconds at which the driver wrote the line.")
 
 
-class TrialStart(_Event):
+class SessionStart(_Event):
+    """A driver took up the run: the first, or one that resumes it."""
+
+    kind: Literal["session"] = "session"
+
+
+class _TrialEvent(_Event):
+    trial: int = Field(ge=0)
+
+
+class TrialStart(_TrialEvent):
     """A trial was chosen."""
 
     kind: Literal["trial"] = "trial"
@@ -38,7 +50,7 @@ class TrialStart(_Event):
     seed: int
 
 
-class Measurement(_Event):
+class Measurement(_TrialEvent):
     """A trial reached a rung.
 
     Attributes:
@@ -70,12 +82,12 @@ class Measurement(_Event):
     checkpoint: str
 
 
-class TrialEnd(_Event):
+class TrialEnd(_TrialEvent):
     """A trial ended: at full fidelity, stopped by ASHA, or failed with a reason."""
 
     kind: Literal["end"] = "end"
-    status: Literal[Status.FINISHED, Status.STOPPED, Status.FAILED]
+    status: EndStatus
     reason: str = ""
 
 
-Event: TypeAlias = Annotated[TrialStart | Measurement | TrialEnd, Field(discriminator="kind")]
+Event: TypeAlias = Annotated[SessionStart | TrialStart | Measurement | TrialEnd, Field(discriminator="kind")]

@@ -1,10 +1,10 @@
 """Hand-made features: what svm and forest see instead of raw images."""
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from spaces.domain import Suggester, ask
+from spaces.domain import Choices, Space, Suggester, ask
 
 FeatureKind: TypeAlias = Literal["pixels", "hog"]
 HogCell: TypeAlias = Literal[6, 8, 12]
@@ -28,15 +28,15 @@ class FeatureConfig(BaseModel):
     mirror: bool = False
 
 
-class FeatureSpace(BaseModel):
+class FeatureSpace(Space):
     """Which features may be tried."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    config: ClassVar[type[BaseModel]] = FeatureConfig
 
-    kind: Annotated[tuple[FeatureKind, ...], Field(min_length=1)] = ("pixels", "hog")
-    hog_cell: Annotated[tuple[HogCell, ...], Field(min_length=1)] = (6, 8, 12)
-    pca: Annotated[tuple[Annotated[int, Field(ge=0, le=1024)], ...], Field(min_length=1)] = (0, 128, 256)
-    mirror: Annotated[tuple[bool, ...], Field(min_length=1)] = (False, True)
+    kind: Choices[FeatureKind] = ("pixels", "hog")
+    hog_cell: Choices[HogCell] = (6, 8, 12)
+    pca: Choices[Annotated[int, Field(ge=0, le=1024)]] = (0, 128, 256)
+    mirror: Choices[bool] = (False, True)
 
     def suggest(self, trial: Suggester, prefix: str) -> FeatureConfig:
         """Ask `trial` for one feature config; parameter names start with `prefix`."""

@@ -1,10 +1,10 @@
 """The forest family: random forests on hand-made features."""
 
-from typing import Annotated, Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from spaces.domain import FloatDomain, FloatRange, IntDomain, IntRange, Suggester, ask
+from spaces.domain import Choices, FloatDomain, FloatRange, IntDomain, IntRange, Space, Suggester, ask
 from spaces.features import FeatureConfig, FeatureSpace
 
 Criterion: TypeAlias = Literal["gini", "entropy", "log_loss"]
@@ -33,16 +33,16 @@ class ForestConfig(BaseModel):
     features: FeatureConfig = FeatureConfig()
 
 
-class ForestSpace(BaseModel):
+class ForestSpace(Space):
     """Which forests may be tried."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    config: ClassVar[type[BaseModel]] = ForestConfig
 
     trees: IntDomain = (270,)
     depth: IntDomain = IntRange(low=4, high=40, log=True)
     min_samples_leaf: IntDomain = IntRange(low=1, high=20, log=True)
     max_features: FloatDomain = FloatRange(low=0.01, high=0.3, log=True)
-    criterion: Annotated[tuple[Criterion, ...], Field(min_length=1)] = ("gini", "entropy")
+    criterion: Choices[Criterion] = ("gini", "entropy")
     features: FeatureSpace = FeatureSpace()
 
     def suggest(self, trial: Suggester) -> ForestConfig:

@@ -1,10 +1,10 @@
 """The joint space: a conditional tree with the family as its first choice."""
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
-from spaces.domain import Suggester
+from spaces.domain import Choices, Suggester
 from spaces.family import Family
 from spaces.forest import ForestConfig, ForestSpace
 from spaces.resnet import ResnetConfig, ResnetSpace
@@ -34,10 +34,16 @@ class JointSpace(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    families: Annotated[tuple[Family, ...], Field(min_length=1)] = tuple(Family)
+    families: Choices[Family] = tuple(Family)
     svm: SvmSpace = SvmSpace()
     forest: ForestSpace = ForestSpace()
     resnet: ResnetSpace = ResnetSpace()
+
+    @model_validator(mode="after")
+    def _families_once(self) -> Self:
+        if len(set(self.families)) < len(self.families):
+            raise ValueError(f"a family is named twice in {', '.join(self.families)}; each may be named once")
+        return self
 
     def suggest(self, trial: Suggester) -> SvmConfig | ForestConfig | ResnetConfig:
         """Ask `trial` for a family, then for that family's config; a searched parameter is named `family.field`."""

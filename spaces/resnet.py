@@ -1,10 +1,10 @@
 """The resnet family: fine-tuned torchvision residual networks."""
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from spaces.domain import FloatDomain, FloatRange, IntDomain, Suggester, ask
+from spaces.domain import Choices, FloatDomain, FloatRange, IntDomain, Space, Suggester, ask
 
 Arch: TypeAlias = Literal["resnet18", "resnet34", "resnet50", "resnet101"]
 Stages: TypeAlias = Annotated[int, Field(ge=0, le=5)]
@@ -48,14 +48,14 @@ class ResnetConfig(BaseModel):
     image_size: ImageSize = 48
 
 
-class ResnetSpace(BaseModel):
+class ResnetSpace(Space):
     """Which fine-tunings may be tried."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    config: ClassVar[type[BaseModel]] = ResnetConfig
 
-    arch: Annotated[tuple[Arch, ...], Field(min_length=1)] = ("resnet18", "resnet34", "resnet50", "resnet101")
-    weights: Annotated[tuple[str, ...], Field(min_length=1)] = ("none",)
-    unfreeze: Annotated[tuple[Stages, ...], Field(min_length=1)] = (0, 1, 2, 3, 4, 5)
+    arch: Choices[Arch] = ("resnet18", "resnet34", "resnet50", "resnet101")
+    weights: Choices[str] = ("none",)
+    unfreeze: Choices[Stages] = (0, 1, 2, 3, 4, 5)
     epochs: IntDomain = (8,)
     batch_size: IntDomain = (32, 64, 128)
     head_lr: FloatDomain = FloatRange(low=1e-4, high=1e-2, log=True)
@@ -64,7 +64,7 @@ class ResnetSpace(BaseModel):
     dropout: FloatDomain = FloatRange(low=0.0, high=0.5)
     label_smoothing: FloatDomain = FloatRange(low=0.0, high=0.2)
     augment: FloatDomain = FloatRange(low=0.0, high=1.0)
-    image_size: Annotated[tuple[ImageSize, ...], Field(min_length=1)] = (48, 64)
+    image_size: Choices[ImageSize] = (48, 64)
 
     def suggest(self, trial: Suggester) -> ResnetConfig:
         """Ask `trial` for one config.

@@ -1,10 +1,10 @@
 """The svm family: support vector classification on hand-made features."""
 
-from typing import Annotated, Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from spaces.domain import FloatDomain, FloatRange, IntDomain, Suggester, ask
+from spaces.domain import Choices, FloatDomain, FloatRange, IntDomain, Space, Suggester, ask
 from spaces.features import FeatureConfig, FeatureSpace
 
 Kernel: TypeAlias = Literal["linear", "rbf", "poly", "sigmoid"]
@@ -34,12 +34,12 @@ class SvmConfig(BaseModel):
     features: FeatureConfig = FeatureConfig()
 
 
-class SvmSpace(BaseModel):
+class SvmSpace(Space):
     """Which support vector machines may be tried."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    config: ClassVar[type[BaseModel]] = SvmConfig
 
-    kernel: Annotated[tuple[Kernel, ...], Field(min_length=1)] = ("linear", "rbf", "poly", "sigmoid")
+    kernel: Choices[Kernel] = ("linear", "rbf", "poly", "sigmoid")
     C: FloatDomain = FloatRange(low=0.03, high=100.0, log=True)
     gamma: FloatDomain = FloatRange(low=0.1, high=10.0, log=True)
     degree: IntDomain = (2, 3)

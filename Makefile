@@ -1,0 +1,50 @@
+# `make search` and `make test` are all a newcomer needs; both create the environment first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+DATA ?= demo
+PLAN ?= $(if $(filter demo,$(DATA)),examples/quick.yaml,examples/fer2013.yaml)
+NAME ?= $(basename $(notdir $(PLAN)))-$(shell date +%Y%m%d-%H%M%S)
+
+.PHONY: search test test-slow lint lock environment clean
+
+search: $(READY)
+	@$(BIN)/fertune search $(PLAN) --data "$(DATA)" --name $(NAME)
+	@$(BIN)/fertune select runs/$(NAME)
+	@$(BIN)/fertune export runs/$(NAME)
+
+test: $(READY)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+environment: $(READY)
+
+# uv installs the locked versions in seconds; where it is missing it comes through pip, into the environment itself.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "fertune needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@if command -v uv >/dev/null 2>&1; then uv=uv; \
+		else $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; uv=$(BIN)/uv; fi; \
+		echo "installing the locked packages (a few GB the first time) ..."; \
+		$$uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock && \
+		$$uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+lock:
+	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --all-extras --python-version 3.11 \
+		pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

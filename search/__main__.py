@@ -1,0 +1,5 @@
+"""`python -m search` is `fertune`."""
+
+from search.cli import main
+
+main()

@@ -1,0 +1,221 @@
+"""The command line: `fertune`, and `python -m search`.
+
+Tables and progress go to standard error, results for people to standard output; with `--json` standard output holds one
+JSON document and nothing else. Exit codes: 0 done, 1 a failed run, 2 bad input, 130 interrupted.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from click import ClickException, exceptions
+from rich.console import Console
+from rich.text import Text
+
+from cluster.errors import ClusterError
+from results.run_folder import RunFolder
+from search import cli_data
+from search import plan as plans
+from search.cli_output import Output
+from spaces.errors import InputError
+
+app = typer.Typer(
+    name="fertune",
+    help="Search for the best three-class facial-expression model that your computers can find.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(cli_data.app, name="data")
+
+PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="The plan, a YAML file; see examples/.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, such as runs/quick.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the plan; repeatable.")
+]
+Trials = Annotated[int | None, typer.Option(help="Number of trials (budget.trials).")]
+Minutes = Annotated[float | None, typer.Option(help="Wall-clock minutes (budget.minutes).")]
+Target = Annotated[float | None, typer.Option(help="Validation accuracy that ends the search (budget.target).")]
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """The `--debug` option; `main` looks for it itself, since errors are handled there."""
+
+
+@app.command()
+def search(
+    plan: PlanFile,
+    data: Annotated[
+        str | None, typer.Option(help="`demo`, or a FER2013 csv file, parquet file or image folder (data.source).")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run; default: the plan's name and the time.")] = None,
+    runs: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    trials: Trials = None,
+    minutes: Minutes = None,
+    target: Target = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of suggestions and learners (seed).")] = None,
+    settings: Set = None,
+    json: Json = False,
+) -> None:
+    """Run the search that PLAN describes."""
+    from search.run import start
+
+    flags = {
+        "data.source": data,
+        "budget.trials": trials,
+        "budget.minutes": minutes,
+        "budget.target": target,
+        "seed": seed,
+    }
+    given = [f"{field}={value}" for field, value in flags.items() if value is not None]
+    checked = plans.absolute(plans.read_plan(plan, [*given, *(settings or ())]))
+    run = RunFolder(runs / _run_name(name or f"{plan.stem}-{time.strftime('%Y%m%d-%H%M%S')}"))
+    output = Output(json)
+    output.finish_search(start(checked, run, cache_folder(), output.progress))
+
+
+@app.command()
+def resume(
+    run: RunArgument, trials: Trials = None, minutes: Minutes = None, target: Target = None, json: Json = False
+) -> None:
+    """Continue an interrupted or killed run; a larger budget continues a finished one."""
+    from search.run import resume as continue_run
+
+    folder = RunFolder.existing(run)
+    flags = {"budget.trials": trials, "budget.minutes": minutes, "budget.target": target}
+    given = [f"{field}={value}" for field, value in flags.items() if value is not None]
+    output = Output(json)
+    output.finish_search(continue_run(plans.read_plan(folder.plan, given), folder, cache_folder(), output.progress))
+
+
+@app.command()
+def status(run: RunArgument, json: Json = False) -> None:
+    """Say how far a run has come."""
+    from search.status import status_of, status_text
+
+    info = status_of(RunFolder.existing(run))
+    Output(json).show(info, status_text(info))
+
+
+@app.command()
+def board(
+    run: RunArgument, port: Annotated[int, typer.Option(help="Port on loopback, 0 for any free one.")] = 6006
+) -> None:
+    """Show a run in TensorBoard, also while it is searched."""
+    from search.board import serve, wait_until_interrupted
+
+    address = serve(RunFolder.existing(run).tensorboard, port)
+    Console(soft_wrap=True).print(f"TensorBoard is at {address} (Ctrl-C ends it)")
+    wait_until_interrupted()
+
+
+@app.command()
+def results(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.")],
+    top: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 20,
+    json: Json = False,
+) -> None:
+    """Print the leaderboard of one or many runs."""
+    from results.leaderboard import leaderboard, results_json, table
+
+    folders = [RunFolder.existing(run) for run in runs]
+    Output(json).show(results_json(folders) if json else {}, table(leaderboard(folders), top))
+
+
+@app.command()
+def select(run: RunArgument, json: Json = False) -> None:
+    """Let the incumbent meet the test set, once."""
+    from results.selection import render
+    from results.selection import select as choose
+
+    selection = choose(_learned(run), cache_folder())
+    Output(json).show(selection, render(selection))
+
+
+@app.command()
+def export(
+    run: RunArgument,
+    out: Annotated[Path | None, typer.Option(help="Folder to make; default: exports/ and the run's name.")] = None,
+    json: Json = False,
+) -> None:
+    """Write the incumbent as an artifact that can be copied and used anywhere."""
+    from results.export import export as write
+
+    folder = _learned(run)
+    written = write(folder, out or Path("exports") / folder.path.resolve().name)
+    Output(json).show(written, Text(f"exported to {written['artifact']}"))
+
+
+@app.command()
+def predict(
+    artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="The folder of an exported model.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Pictures, or folders of them.")],
+    json: Json = False,
+) -> None:
+    """Predict the expression of the face in each picture."""
+    from results.predict import predict as predict_images
+    from results.predict import table
+
+    from results.export import load_artifact
+
+    predictions = predict_images(load_artifact(artifact), images)
+    Output(json).show(predictions, table(predictions))
+
+
+def cache_folder() -> Path:
+    """The node's folder for parsed data: `FERTUNE_CACHE`, by default `~/.cache/fertune`."""
+    return Path(os.environ.get("FERTUNE_CACHE", Path.home() / ".cache" / "fertune"))
+
+
+def _run_name(name: str) -> str:
+    if name in (".", "..") or "/" in name or name.startswith("-"):
+        raise InputError(f"--name {name}: a run's name is one folder name, without slashes")
+    return name
+
+
+def _learned(run: Path) -> RunFolder:
+    folder = RunFolder.existing(run)
+    if folder.plan_values().get("fake"):
+        raise InputError(f"{run}: its trials were fake (the plan's `fake`), there is no model in it")
+    return folder
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit; an error is one sentence on standard error unless `--debug` is given."""
+    given = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in given
+    # `--debug` may stand anywhere, but is an option of the whole program
+    given = (["--debug"] if debug else []) + [argument for argument in given if argument != "--debug"]
+    sys.exit(_guarded(given, debug))
+
+
+def _guarded(arguments: list[str], debug: bool) -> int:
+    """Run one command; its exit code."""
+    try:
+        code: Any = app(args=arguments, standalone_mode=False)
+    except ClickException as error:
+        error.show()
+        return 2
+    except (exceptions.Abort, KeyboardInterrupt):
+        return 130
+    except (InputError, ClusterError) as error:
+        if debug:
+            raise
+        return _complain(str(error), 2 if isinstance(error, InputError) else 1)
+    except Exception as error:
+        if debug:
+            raise
+        return _complain(f"{type(error).__name__}: {error} (this is a bug; --debug shows where)", 1)
+    return code if isinstance(code, int) else 0
+
+
+def _complain(sentence: str, code: int) -> int:
+    Console(stderr=True, soft_wrap=True).print(Text(f"fertune: {sentence}", style="red"))
+    return code

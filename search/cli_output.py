@@ -1,0 +1,61 @@
+"""What commands print: results on standard output, for people or as one JSON document; the rest on standard error."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from search.run import Outcome
+
+MINIMUM_WIDTH = 100
+
+
+class Output:
+    """The output of one command.
+
+    Attributes:
+        progress: Where messages about work under way go: standard error.
+    """
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self.progress = Console(stderr=True)
+
+    def show(self, values: Any, view: RenderableType) -> None:
+        """Print `values` as JSON, or `view` for people."""
+        if self._as_json:
+            sys.stdout.write(json.dumps(values) + "\n")
+            sys.stdout.flush()
+            return
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=max(MINIMUM_WIDTH, console.width))
+        console.print(view)
+
+    def finish_search(self, outcome: "Outcome") -> None:
+        """Print how a search ended; exit 130 if it was interrupted, 1 if no trial reached full fidelity."""
+        from results.leaderboard import leaderboard, table
+
+        run = outcome.run.path
+        if not self._as_json:
+            self.show(None, table(leaderboard([outcome.run])))
+        self.show(outcome.json(), Text(f"run {run}: {_counts(outcome)} in {outcome.seconds:.0f} s"))
+        if outcome.interrupted:
+            self.progress.print(f"interrupted; continue with: fertune resume {run}", soft_wrap=True)
+            raise typer.Exit(130)
+        if outcome.incumbent is None:
+            failed = next((trial.reason for trial in outcome.trials if trial.reason), "")
+            because = f"; the first failure was: {failed}" if failed else "; give it a larger budget"
+            self.progress.print(f"fertune: no trial of {run} reached full fidelity{because}", soft_wrap=True)
+            raise typer.Exit(1)
+
+
+def _counts(outcome: "Outcome") -> str:
+    counts = outcome.json()
+    unfinished = counts["trials"] - counts["finished"] - counts["stopped"] - counts["failed"]
+    parts = [f"{counts[name]} {name}" for name in ("finished", "stopped", "failed")]
+    return f"{counts['trials']} trials, " + ", ".join(parts) + (f", {unfinished} unfinished" if unfinished else "")

@@ -1,0 +1,201 @@
+"""The search itself, without Ray: what to try next, what goes on, when to end, and what is written down.
+
+The Tune adapters in `tune_bridge.py` only pass calls on to here; a test or a simulation can make the same calls. Every
+event is written to the journal before anything else hears of it, so a run that is killed at any moment can be replayed.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Any
+
+from results.leaderboard import TrialRecord, incumbent, trials_of
+from results.schema import EndStatus, Event, Measurement, SessionStart, Status, TrialEnd, TrialStart
+from search.plan import Plan
+from search.scheduler import Asha
+from search.searcher import Searcher
+from spaces.family import Family
+from spaces.joint import parse_config
+from trainables.job import Assignment
+
+Listener = Callable[[Event], None]
+
+
+class Verdict(Enum):
+    """What becomes of a trial after a report."""
+
+    GO_ON = "go on"
+    END = "end"
+
+
+class Engine:
+    """One session of a search: from a start or a resume to its end.
+
+    Attributes:
+        plan: The plan.
+        trials: All trials of the run so far, by number.
+        incumbent: The best trial at full fidelity, None while there is none.
+    """
+
+    def __init__(
+        self, plan: Plan, searcher: Searcher, past: Sequence[Event], write: Listener, concurrency: int
+    ) -> None:
+        """Replay `past` and open a session.
+
+        Args:
+            plan: The plan.
+            searcher: Already knows the trials of `past`.
+            past: The events of earlier sessions, empty for a new run.
+            write: Called with every new event before anything else hears of it: the journal.
+            concurrency: How many trials may run at once.
+        """
+        self.plan = plan
+        self._searcher = searcher
+        self._write = write
+        self._listeners: list[Listener] = []
+        self._concurrency = concurrency
+        self._asha = Asha(plan.fidelity)
+        self.trials: dict[int, TrialRecord] = {}
+        self.incumbent: TrialRecord | None = None
+        self._events: dict[int, list[Event]] = {}
+        self._live: set[int] = set()
+        self.was_interrupted = False
+        self._past_seconds = searching_seconds(past)
+        self._began = time.time()
+        self._emit(SessionStart(time=self._began))
+        self._waiting = self._replay(past)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of searching, in this session and earlier ones."""
+        return self._past_seconds + time.time() - self._began
+
+    @property
+    def running(self) -> list[TrialRecord]:
+        """The trials now handed to workers."""
+        return [self.trials[number] for number in sorted(self._live)]
+
+    def listen(self, listener: Listener) -> None:
+        """Call `listener` with every event from now on, once it is written and applied."""
+        self._listeners.append(listener)
+
+    def stop(self) -> None:
+        """End the session soon; running trials stay unfinished and go on at a resume."""
+        self.was_interrupted = True
+
+    @property
+    def is_over(self) -> bool:
+        """Whether running trials are to be left as they are: stopped, out of time, or the target met."""
+        budget, best = self.plan.budget, self.incumbent
+        return (
+            self.was_interrupted
+            or (budget.minutes is not None and self.elapsed >= 60 * budget.minutes)
+            or (budget.target is not None and best is not None and (best.val_accuracy or 0) >= budget.target)
+        )
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether no further trial will be suggested."""
+        budget = self.plan.budget
+        spent = budget.trials is not None and len(self.trials) >= budget.trials
+        return self.is_over or (spent and not self._waiting)
+
+    def suggest(self) -> Assignment | None:
+        """The next trial: an unfinished one of an earlier session, else a new one; None if none may start now."""
+        if self.is_exhausted or len(self._live) >= self._concurrency:
+            return None
+        if self._waiting:
+            number = self._waiting.pop(0)
+        else:
+            number, config = self._searcher.ask()
+            values = config.model_dump(mode="json")
+            self._emit(
+                TrialStart(
+                    trial=number,
+                    time=time.time(),
+                    family=Family(config.family),
+                    config=values,
+                    seed=self.plan.seed + number,
+                )
+            )
+        self._live.add(number)
+        record = self.trials[number]
+        return Assignment(trial=number, config=parse_config(record.config), seed=record.seed, recorded=record.fidelity)
+
+    def report(self, result: dict[str, Any]) -> Verdict:
+        """Take a trial's report: a measurement at a rung, or `failed` with its reason."""
+        number = int(result["trial"])
+        if "failed" in result:
+            self.end(number, Status.FAILED, str(result["failed"]))
+            return Verdict.END
+        fields = {name: result[name] for name in Measurement.model_fields if name in result and name != "kind"}
+        measurement = Measurement(**{**fields, "trial": number, "time": time.time()})
+        if measurement.fidelity <= self.trials[number].fidelity:
+            return Verdict.GO_ON  # a worker died and its successor repeats the report of the last checkpoint
+        self._emit(measurement)
+        self._searcher.report(number, measurement.fidelity, measurement.val_accuracy)
+        return self._decide(measurement)
+
+    def end(self, number: int, status: EndStatus, reason: str = "") -> None:
+        """Note that a trial ended, once."""
+        record = self.trials[number]
+        if record.status is not Status.RUNNING:
+            return
+        self._live.discard(number)
+        self._searcher.tell(number, status, record.val_accuracy)
+        self._emit(TrialEnd(trial=number, time=time.time(), status=status, reason=reason))
+
+    def _decide(self, measurement: Measurement) -> Verdict:
+        """Ask ASHA; a trial that does not go on has finished or is stopped."""
+        number, fidelity = measurement.trial, measurement.fidelity
+        if self._asha.report(self.trials[number].family, fidelity, measurement.val_accuracy):
+            return Verdict.GO_ON
+        self.end(number, self._end_status(fidelity))
+        return Verdict.END
+
+    def _end_status(self, fidelity: int) -> EndStatus:
+        return Status.FINISHED if fidelity == self.plan.fidelity.maximum else Status.STOPPED
+
+    def _replay(self, past: Sequence[Event]) -> list[int]:
+        """Rebuild trials and rungs from earlier sessions; the numbers of the trials that go on.
+
+        A trial whose last measurement was its end, but whose driver died before writing that down, is ended now.
+        """
+        last: dict[int, tuple[Measurement, bool]] = {}
+        for event in past:
+            if isinstance(event, SessionStart):
+                continue
+            self._apply(event)
+            if isinstance(event, Measurement):
+                family = self.trials[event.trial].family
+                last[event.trial] = event, self._asha.report(family, event.fidelity, event.val_accuracy)
+        for number, (measurement, keep) in last.items():
+            if not keep and self.trials[number].status is Status.RUNNING:
+                self.end(number, self._end_status(measurement.fidelity))
+        return [number for number, record in self.trials.items() if record.status is Status.RUNNING]
+
+    def _emit(self, event: Event) -> None:
+        self._write(event)
+        if not isinstance(event, SessionStart):
+            self._apply(event)
+        for listener in self._listeners:
+            listener(event)
+
+    def _apply(self, event: TrialStart | Measurement | TrialEnd) -> None:
+        events = self._events.setdefault(event.trial, [])
+        events.append(event)
+        (record,) = trials_of(events)
+        self.trials[event.trial] = record
+        if record.status is Status.FINISHED:
+            self.incumbent = incumbent(filter(None, (self.incumbent, record)))
+
+
+def searching_seconds(events: Sequence[Event]) -> float:
+    """Seconds of searching in `events`: of each session, from its start to its last event."""
+    total, began, last = 0.0, None, 0.0
+    for event in events:
+        if isinstance(event, SessionStart):
+            total += last - began if began is not None else 0.0
+            began = event.time
+        last = event.time
+    return total + (last - began if began is not None else 0.0)

@@ -1,0 +1,211 @@
+"""The plan: one YAML file that says everything about a search, read strictly and saved with the run."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from spaces.errors import InputError
+from spaces.family import Family
+from spaces.fidelity import Fidelity
+from spaces.joint import JointSpace
+from trainables.data.spec import DataSpec
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Budget(_Section):
+    """When a search ends: at whichever comes first.
+
+    Attributes:
+        trials: Number of trials.
+        minutes: Wall-clock minutes of searching, interruptions not counted.
+        target: Validation accuracy of the incumbent.
+    """
+
+    trials: int | None = Field(default=None, ge=1)
+    minutes: float | None = Field(default=None, gt=0)
+    target: float | None = Field(default=None, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        if self.trials is None and self.minutes is None:
+            raise ValueError("a search needs an end: give trials, minutes or both (target alone may never be met)")
+        return self
+
+
+class FamilyResources(_Section):
+    """What one trial of a family occupies.
+
+    Attributes:
+        cpus: CPUs, which are also the threads it may use.
+        gpus: GPUs, whole or a fraction.
+    """
+
+    cpus: int = Field(default=1, ge=1)
+    gpus: float = Field(default=0.0, ge=0)
+
+
+class Resources(_Section):
+    """Resources by family; families with equal resources share warm workers."""
+
+    svm: FamilyResources = FamilyResources()
+    forest: FamilyResources = FamilyResources()
+    resnet: FamilyResources = FamilyResources()
+
+    def of(self, family: Family) -> FamilyResources:
+        """What one trial of `family` occupies."""
+        resources: FamilyResources = getattr(self, family)
+        return resources
+
+
+class Cluster(_Section):
+    """Where the search runs.
+
+    Attributes:
+        address: `local`: Ray is started on this machine, on loopback, for the time of the search.
+        cpus: Logical CPUs to offer, default all.
+        gpus: Logical GPUs to offer, default all.
+    """
+
+    address: Literal["local"] = "local"
+    cpus: int | None = Field(default=None, ge=1)
+    gpus: int | None = Field(default=None, ge=0)
+
+
+class Fake(_Section):
+    """Trials that wait instead of learning, to time and test everything else.
+
+    Attributes:
+        seconds: How long a trial waits until full fidelity.
+    """
+
+    seconds: float = Field(ge=0)
+
+
+class Plan(_Section):
+    """A search.
+
+    Attributes:
+        seed: Fixes the suggestions and every learner; the split has its own seed in `data.protocol`.
+        data: The faces and the three-class protocol.
+        space: What may be tried.
+        fidelity: The scale of fidelities; ASHA's rungs follow from it.
+        startup_trials: Trials suggested at random before TPE models the space.
+        budget: When the search ends.
+        resources: What a trial occupies, by family.
+        cluster: Where the search runs.
+        fake: If given, trials wait instead of learning.
+    """
+
+    seed: int = Field(default=0, ge=0)
+    data: DataSpec = DataSpec()
+    space: JointSpace = JointSpace()
+    fidelity: Fidelity = Fidelity()
+    startup_trials: int = Field(default=10, ge=1)
+    budget: Budget
+    resources: Resources = Resources()
+    cluster: Cluster = Cluster()
+    fake: Fake | None = None
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML's safe loader, refusing a key that is given twice instead of silently keeping the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def read_plan(path: Path, settings: Sequence[str] = ()) -> Plan:
+    """The plan in the YAML file `path`, with `settings` ("budget.trials=10") put over it.
+
+    Raises:
+        InputError: If the file is missing, is not YAML or breaks the plan's rules; all broken rules are named at once.
+    """
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise InputError(f"{path}: the plan cannot be read ({error.strerror})") from error
+    values = _parse(text, str(path))
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: a plan is a mapping of fields, found {type(values).__name__}")
+    for setting in settings:
+        _put(values, setting)
+    return validate_plan(values, str(path))
+
+
+def validate_plan(values: Mapping[str, Any], where: str) -> Plan:
+    """The plan of plain `values`; `where` names their origin in messages.
+
+    Raises:
+        InputError: Naming every field that breaks a rule, the value received and the rule.
+    """
+    try:
+        return Plan.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{where}: {explain(error)}") from None
+
+
+def explain(error: ValidationError) -> str:
+    """All broken rules in one text: field, value received, rule."""
+    errors = error.errors()
+    paths = [item["loc"] for item in errors]
+    lines = []
+    for item in errors:
+        path = item["loc"]
+        if any(other != path and other[: len(path)] == path for other in paths):
+            continue  # the same mistake is told more precisely further down
+        field = ".".join(str(part) for part in path if part not in ("range", "choices")) or "plan"
+        message = item["msg"].removeprefix("Value error, ")
+        message = message[0].lower() + message[1:]
+        if item["type"] == "extra_forbidden":
+            message = "no such field"
+        received = "" if item["type"] in ("missing", "value_error") else f" (received {item['input']!r})"
+        lines.append(f"{field}: {message}{received}")
+    return lines[0] if len(lines) == 1 else "\n  ".join([f"{len(lines)} fields are wrong", *lines])
+
+
+def absolute(plan: Plan) -> Plan:
+    """`plan` with the path of its data made absolute, so that its run can be used from any folder."""
+    if plan.data.source == "demo":
+        return plan
+    data = plan.data.model_copy(update={"source": str(Path(plan.data.source).expanduser().resolve())})
+    return plan.model_copy(update={"data": data})
+
+
+def write_plan(plan: Plan, path: Path) -> None:
+    """Save `plan` with every default written out."""
+    path.write_text(yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False))
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 (a SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise InputError(f"{where}, line {line}: not valid YAML ({error.problem})") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{where}: not valid YAML ({error})") from None
+
+
+def _put(values: dict[str, Any], setting: str) -> None:
+    """Put one "field.path=value" (value in YAML) over `values`."""
+    path, separator, text = setting.partition("=")
+    keys = path.strip().split(".")
+    if not separator or not all(keys):
+        raise InputError(f"--set {setting}: expected field.path=value, for example budget.trials=10")
+    node = values
+    for key in keys[:-1]:
+        child = node.setdefault(key, {})
+        if not isinstance(child, dict):
+            raise InputError(f"--set {setting}: {key} is {child!r}, not a group of fields")
+        node = child
+    node[keys[-1]] = _parse(text, f"--set {setting}")

@@ -1,0 +1,79 @@
+"""Where a run's numbers come from: versions, commit, data, hardware and seeds."""
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from search.plan import Plan
+from trainables.data.protocol import TrainingData
+
+_PACKAGES = (
+    "fertune",
+    "numpy",
+    "opencv-python-headless",
+    "optuna",
+    "ray",
+    "scikit-learn",
+    "scikit-learn-intelex",
+    "torch",
+    "torchvision",
+)
+
+
+def provenance(plan: Plan, data: TrainingData, resources: dict[str, float]) -> dict[str, Any]:
+    """Everything needed to say how a run came about, as plain values."""
+    return {
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in _PACKAGES},
+        "commit": _commit(),
+        "data": {
+            "source": plan.data.source,
+            "fingerprint": data.fingerprint,
+            "split": data.split,
+            "training_images": len(data.train),
+            "validation_images": len(data.validation),
+        },
+        "hardware": {
+            "machine": platform.machine(),
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "memory_bytes": psutil.virtual_memory().total,
+            "resources": resources,
+        },
+        "seeds": {"search": plan.seed, "split": plan.data.protocol.seed},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The git commit of this source tree, with `-dirty` where files differ from it; None outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor()

@@ -1,0 +1,225 @@
+"""One session of a search on a Ray session: start or resume, run to the end, leave the run folder complete."""
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+from cluster.session import local_session
+from results.journal import Journal, read_events
+from results.leaderboard import TrialRecord, leaderboard, record_json, trials_of, write_csv
+from results.run_folder import RunFolder
+from results.schema import Event, Status, TrialEnd
+from search.board import Board
+from search.engine import Engine
+from search.plan import Plan, write_plan
+from search.progress import Progress
+from search.provenance import provenance
+from search.searcher import Searcher
+from spaces.errors import InputError
+from spaces.family import Family
+from trainables.checkpoint import TrialCheckpoints
+from trainables.data.protocol import TrainingData, load_training
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a session ended.
+
+    Attributes:
+        run: The run folder.
+        trials: All trials of the run, by number.
+        seconds: Seconds of searching, earlier sessions included.
+        incumbent: The best trial at full fidelity.
+        interrupted: Whether Ctrl-C ended the session.
+    """
+
+    run: RunFolder
+    trials: tuple[TrialRecord, ...]
+    seconds: float
+    incumbent: TrialRecord | None
+    interrupted: bool
+
+    def count(self, status: Status) -> int:
+        """How many trials have `status`."""
+        return sum(trial.status is status for trial in self.trials)
+
+    def json(self) -> dict[str, Any]:
+        """What `search --json` prints."""
+        return {
+            "run": str(self.run.path),
+            "trials": len(self.trials),
+            "finished": self.count(Status.FINISHED),
+            "stopped": self.count(Status.STOPPED),
+            "failed": self.count(Status.FAILED),
+            "seconds": self.seconds,
+            "incumbent": record_json(self.incumbent) if self.incumbent else None,
+        }
+
+
+def start(plan: Plan, run: RunFolder, cache: Path, console: Console) -> Outcome:
+    """Run `plan` as a new run.
+
+    Raises:
+        InputError: If the folder holds a run already, or the data cannot be used.
+        ClusterError: If Ray cannot be started.
+    """
+    if run.plan.exists():
+        raise InputError(f"{run.path}: holds a run already; continue it with `fertune resume` or choose another --name")
+    console.print("reading the data ...")
+    data = load_training(plan.data, cache)
+    run.path.mkdir(parents=True, exist_ok=True)
+    with _locked(run):
+        write_plan(plan, run.plan)
+        return _session(plan, run, data, cache, console, past=())
+
+
+def resume(plan: Plan, run: RunFolder, cache: Path, console: Console) -> Outcome:
+    """Continue `run` to the end of `plan`, its own or one with another budget.
+
+    Raises:
+        InputError: If the run is being searched already, its files are damaged, or its data are not what they were.
+        ClusterError: If Ray cannot be started.
+    """
+    with _locked(run):
+        past = read_events(run.measurements)
+        console.print("reading the data ...")
+        data = load_training(plan.data, cache)
+        _check_same_data(run, data)
+        write_plan(plan, run.plan)
+        return _session(plan, run, data, cache, console, past)
+
+
+def _session(
+    plan: Plan, run: RunFolder, data: TrainingData, cache: Path, console: Console, past: Sequence[Event]
+) -> Outcome:
+    console.print("starting Ray ...")
+    with local_session(plan.cluster.cpus, plan.cluster.gpus) as resources, Journal(run.measurements) as journal:
+        concurrency = _concurrency(plan, resources)
+        if not run.provenance.exists():
+            run.provenance.write_text(json.dumps(provenance(plan, data, resources), indent=2))
+        searcher = Searcher(run.study, plan.space, plan.seed, plan.startup_trials, trials_of(past))
+        engine = Engine(plan, searcher, past, journal.append, concurrency)
+        with Board(run.tensorboard, engine) as board, Progress(engine, console) as progress, _interruptible(engine):
+            engine.listen(board.hear)
+            engine.listen(progress.hear)
+            engine.listen(lambda event: _forget_state(run, event))
+            _search(engine, run, cache, progress, concurrency)
+        write_csv(leaderboard([run]), run.leaderboard)
+        return Outcome(run, tuple(engine.trials.values()), engine.elapsed, engine.incumbent, engine.was_interrupted)
+
+
+def _search(engine: Engine, run: RunFolder, cache: Path, progress: Progress, concurrency: int) -> None:
+    """Let Tune run trials until the engine says that the session is over."""
+    from ray import tune
+
+    from search.tune_bridge import Decisions, EndOfSession, Suggestions, Watch, folder_name
+    from trainables.job import Job
+    from trainables.trial import Trial
+
+    plan = engine.plan
+    job = Job(
+        checkpoints=run.checkpoints.resolve(),
+        data=plan.data,
+        cache=cache.resolve(),
+        scale=plan.fidelity,
+        threads={family: plan.resources.of(family).cpus for family in Family},
+        fake_seconds=plan.fake.seconds if plan.fake else None,
+    )
+
+    def resources_of(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        resources = plan.resources.of(Family(config["config"]["family"]))
+        gpu = {"GPU": resources.gpus} if resources.gpus else {}
+        return tune.PlacementGroupFactory([{"CPU": resources.cpus, **gpu}])
+
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrency)
+    shutil.rmtree(run.tune, ignore_errors=True)
+    tune.Tuner(
+        tune.with_resources(Trial, resources_of),
+        param_space={"job": job.model_dump(mode="json")},
+        tune_config=tune.TuneConfig(
+            search_alg=Suggestions(engine),
+            scheduler=Decisions(engine),
+            num_samples=-1,
+            reuse_actors=True,
+            trial_dirname_creator=folder_name,
+        ),
+        run_config=tune.RunConfig(
+            name=run.tune.name,
+            storage_path=str(run.path.resolve()),
+            stop=EndOfSession(engine),
+            callbacks=[Watch(engine, progress)],
+            failure_config=tune.FailureConfig(max_failures=2),
+            verbose=0,
+        ),
+    ).fit()
+
+
+def _concurrency(plan: Plan, available: dict[str, float]) -> int:
+    """How many trials may run at once.
+
+    Raises:
+        InputError: If a family asks for more than there is.
+    """
+    cpus, gpus = int(available.get("CPU", 0)), available.get("GPU", 0.0)
+    for family in plan.space.families:
+        wanted = plan.resources.of(family)
+        if wanted.cpus > cpus or wanted.gpus > gpus:
+            raise InputError(
+                f"resources.{family}: a trial asks for {wanted.cpus} CPUs and {wanted.gpus:g} GPUs, "
+                f"this machine offers {cpus} CPUs and {gpus:g} GPUs"
+            )
+    return cpus // min(plan.resources.of(family).cpus for family in plan.space.families)
+
+
+def _forget_state(run: RunFolder, event: Event) -> None:
+    """A stopped trial will not go on: keep its model and validation probabilities, not its optimizer."""
+    if isinstance(event, TrialEnd) and event.status is Status.STOPPED:
+        TrialCheckpoints(run.checkpoints, event.trial).drop_state()
+
+
+def _check_same_data(run: RunFolder, data: TrainingData) -> None:
+    if not run.provenance.exists():
+        return  # killed before its first trial
+    recorded = json.loads(run.provenance.read_text())["data"]
+    if (recorded["fingerprint"], recorded["split"]) != (data.fingerprint, data.split):
+        raise InputError(
+            f"{run.path}: the data at {recorded['source']} or their split are not those the run began with; "
+            f"its trials could not be compared with new ones, start another run"
+        )
+
+
+@contextmanager
+def _locked(run: RunFolder) -> Iterator[None]:
+    """Hold the run for this driver; the lock dies with the process, however it dies."""
+    with run.lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"{run.path}: another process is searching this run; wait for it or stop it") from None
+        yield
+
+
+@contextmanager
+def _interruptible(engine: Engine) -> Iterator[None]:
+    """The first Ctrl-C ends the session in order, a second one at once."""
+    previous = signal.getsignal(signal.SIGINT)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        engine.stop()
+        signal.signal(signal.SIGINT, previous)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)

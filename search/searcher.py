@@ -1,0 +1,124 @@
+"""The searcher: an Optuna study over the conditional joint space, told the truth about stopped trials.
+
+A trial that ASHA stops is told to Optuna as PRUNED with its value at its fidelity, so that TPE ranks it below every
+trial of higher fidelity instead of taking an early score for a final one. The study lives in `study.journal` in the run
+folder, and can be rebuilt at any time from the run's measurements.
+"""
+
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.samplers import TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FixedTrial, TrialState
+from pydantic import BaseModel
+
+from results.leaderboard import TrialRecord
+from results.schema import Status
+from spaces.forest import ForestConfig
+from spaces.joint import JointSpace, parse_config
+from spaces.resnet import ResnetConfig
+from spaces.svm import SvmConfig
+
+_STATES = {
+    Status.FINISHED: TrialState.COMPLETE,
+    Status.STOPPED: TrialState.PRUNED,
+    Status.FAILED: TrialState.FAIL,
+}
+
+
+class Searcher:
+    """Suggests configs and learns from their measurements; Optuna's trial numbers are the run's trial numbers."""
+
+    def __init__(
+        self, path: Path, space: JointSpace, seed: int, startup_trials: int, past: Iterable[TrialRecord] = ()
+    ) -> None:
+        """Open a new study at `path`.
+
+        Args:
+            path: The journal file; an existing one is replaced, since `past` is the truth.
+            space: The joint space.
+            seed: Fixes the suggestions (exactly so only when trials run one at a time).
+            startup_trials: Random suggestions before TPE takes over.
+            past: The trials of earlier sessions of the run, numbered 0, 1, 2 .. in order.
+        """
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        path.unlink(missing_ok=True)
+        Path(f"{path}.lock").unlink(missing_ok=True)
+        past = list(past)
+        sampler = TPESampler(
+            multivariate=True,
+            group=True,
+            constant_liar=True,
+            n_startup_trials=startup_trials,
+            seed=seed + len(past),  # a resumed search must not suggest its first trials again
+        )
+        self._space = space
+        self._study = optuna.create_study(
+            study_name=path.parent.name,
+            storage=JournalStorage(JournalFileBackend(str(path))),
+            sampler=sampler,
+            direction="maximize",
+        )
+        self._running: dict[int, optuna.Trial] = {}
+        for record in past:
+            self._replay(record)
+
+    def ask(self) -> tuple[int, SvmConfig | ForestConfig | ResnetConfig]:
+        """Suggest the next trial: its number and config."""
+        trial = self._study.ask()
+        self._running[trial.number] = trial
+        return trial.number, self._space.suggest(trial)
+
+    def report(self, trial: int, fidelity: int, value: float) -> None:
+        """Tell the study of a measurement of the running trial `trial`."""
+        self._running[trial].report(value, fidelity)
+
+    def tell(self, trial: int, status: Status, value: float | None) -> None:
+        """Tell the study that `trial` ended; `value` is its last measurement, if it has one."""
+        values = value if status is Status.FINISHED else None
+        self._study.tell(self._running.pop(trial), values, state=_STATES[status])
+
+    def _replay(self, record: TrialRecord) -> None:
+        """Add a trial of an earlier session: as it ended, or running again under the same number."""
+        fixed = FixedTrial(_parameters(parse_config(dict(record.config))))
+        self._space.suggest(fixed)
+        reports = {measurement.fidelity: measurement.val_accuracy for measurement in record.measurements}
+        if record.status is Status.RUNNING:
+            self._study.enqueue_trial(fixed.params)
+            number, _ = self.ask()
+            for fidelity, value in reports.items():
+                self.report(number, fidelity, value)
+        else:
+            self._study.add_trial(
+                optuna.trial.create_trial(
+                    state=_STATES[record.status],
+                    params=fixed.params,
+                    distributions=fixed.distributions,
+                    intermediate_values=reports,
+                    value=record.val_accuracy if record.status is Status.FINISHED else None,
+                )
+            )
+            number = len(self._study.get_trials(deepcopy=False)) - 1
+        if number != record.trial:
+            raise RuntimeError(f"trial {record.trial} was replayed as {number}: the measurements skip a number")
+
+
+def _parameters(config: BaseModel) -> dict[str, Any]:
+    """The suggestions that lead to `config`: `family`, and `family.field` for each field."""
+    values = config.model_dump()
+    family = values.pop("family")
+    return {"family": family, **_flat(values, family)}
+
+
+def _flat(values: dict[str, Any], prefix: str) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        path = f"{prefix}.{name}"
+        flat |= _flat(value, path) if isinstance(value, dict) else {path: value}
+    return flat

@@ -1,0 +1,62 @@
+"""How far a run has come, read from its folder alone: also while another process searches it."""
+
+import fcntl
+from typing import Any
+
+from rich.text import Text
+
+from results.describe import describe
+from results.journal import read_events
+from results.leaderboard import incumbent, record_json, trials_of
+from results.run_folder import RunFolder
+from results.schema import Status
+from search.engine import searching_seconds
+from search.plan import read_plan
+
+
+def status_of(run: RunFolder) -> dict[str, Any]:
+    """Counts, seconds, budget and incumbent of `run`; `active` says whether a driver is searching it now."""
+    events = read_events(run.measurements)
+    records = trials_of(events)
+    best = incumbent(records)
+    return {
+        "run": str(run.path),
+        "active": _is_locked(run),
+        "trials": len(records),
+        "running": sum(record.status is Status.RUNNING for record in records),
+        "finished": sum(record.status is Status.FINISHED for record in records),
+        "stopped": sum(record.status is Status.STOPPED for record in records),
+        "failed": sum(record.status is Status.FAILED for record in records),
+        "seconds": searching_seconds(events),
+        "budget": read_plan(run.plan).budget.model_dump(mode="json"),
+        "incumbent": record_json(best) if best else None,
+    }
+
+
+def status_text(info: dict[str, Any]) -> Text:
+    """`status_of` for people."""
+    budget = ", ".join(f"{name} {value:g}" for name, value in info["budget"].items() if value is not None)
+    best = info["incumbent"]
+    leader = "none at full fidelity yet"
+    if best:
+        leader = f"{best['val_accuracy']:.4f}, trial {best['trial']}, {best['family']} {describe(best['config'])}"
+    unfinished = "running" if info["active"] else "unfinished"
+    counts = f"{info['finished']} finished, {info['stopped']} stopped, {info['failed']} failed"
+    return Text(
+        f"run       {info['run']} ({'being searched' if info['active'] else 'not being searched'})\n"
+        f"budget    {budget}\n"
+        f"trials    {info['trials']}: {counts}, {info['running']} {unfinished}\n"
+        f"time      {info['seconds']:.0f} s\n"
+        f"best      {leader}"
+    )
+
+
+def _is_locked(run: RunFolder) -> bool:
+    if not run.lock.exists():
+        return False
+    with run.lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False

@@ -1,0 +1,88 @@
+"""The Tune side of a search: each class only passes Tune's calls on to the engine.
+
+Tune pickles its searcher and callbacks beside its own state; that state is never restored from (it loses rungs and
+trials), so the adapters leave the engine out of their pickles.
+"""
+
+from typing import Any
+
+from ray.tune import Callback, Stopper
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher as TuneSearcher
+
+from results.schema import Status
+from search.engine import Engine, Verdict
+from search.progress import Progress
+
+
+class _Unpickled:
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class Suggestions(_Unpickled, TuneSearcher):
+    """Hands the engine's assignments to Tune."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self._engine = engine
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # Ray's own FINISHED is a string
+        assignment = self._engine.suggest()
+        if assignment is not None:
+            return assignment.model_dump(mode="json")
+        return TuneSearcher.FINISHED if self._engine.is_exhausted else None
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing: the engine ended the trial when it took its last report."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing: the study is rebuilt from the run's measurements."""
+
+
+class Decisions(_Unpickled, FIFOScheduler):
+    """Lets the engine decide at every report."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._engine = engine
+
+    def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
+        verdict = self._engine.report(result)
+        decision: str = TrialScheduler.CONTINUE if verdict is Verdict.GO_ON else TrialScheduler.STOP
+        return decision
+
+
+class EndOfSession(_Unpickled, Stopper):
+    """Ends all trials once the engine says that the session is over."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._engine.is_over
+
+
+class Watch(_Unpickled, Callback):
+    """Tells the engine of trials whose workers died too often, and keeps the progress display alive."""
+
+    def __init__(self, engine: Engine, progress: Progress) -> None:
+        self._engine = engine
+        self._progress = progress
+
+    def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        error = trial.get_pickled_error() or trial.get_error()
+        lines = str(error).strip().splitlines()
+        self._engine.end(int(trial.config["trial"]), Status.FAILED, lines[-1] if lines else "its worker died")
+
+    def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
+        self._progress.update()
+
+
+def folder_name(trial: TuneTrial) -> str:
+    """Tune's folder for a trial: its number in the run."""
+    return f"{trial.config['trial']:05d}"

@@ -1,0 +1,49 @@
+"""What a worker is told: the job, the same for every trial of a search, and the assignment, one trial."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from spaces.fidelity import Fidelity
+from spaces.joint import Config
+from trainables.data.spec import DataSpec
+
+
+class Job(BaseModel):
+    """What is the same for every trial of a search.
+
+    Attributes:
+        checkpoints: The run's folder of checkpoints, absolute, reachable from every node.
+        data: The data of the search.
+        cache: The node's folder for parsed data, absolute.
+        scale: The scale of fidelities.
+        threads: CPU threads of a trial, by family.
+        fake_seconds: If given, trials wait this long at full fidelity instead of learning.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    checkpoints: Path
+    data: DataSpec
+    cache: Path
+    scale: Fidelity
+    threads: dict[str, int]
+    fake_seconds: float | None = None
+
+
+class Assignment(BaseModel):
+    """One trial, as the searcher hands it to a worker.
+
+    Attributes:
+        trial: Its number in the run.
+        config: Its config.
+        seed: Fixes every random choice of the learner.
+        recorded: The highest fidelity the driver has a measurement of (0 for a new trial).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trial: int
+    config: Config
+    seed: int
+    recorded: int = 0

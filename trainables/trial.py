@@ -1,0 +1,136 @@
+"""The adapter that makes a learner a Tune trial: the only file of this package that knows Ray.
+
+One class serves every family, so that a warm worker process can go from trial to trial. `setup` and `reset_config` only
+note what to do (Tune may set up a second worker for a running trial); all work happens in `step`.
+"""
+
+import json
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ray import tune
+
+from trainables.base import Learner, Task, TrainingError
+from trainables.checkpoint import TrialCheckpoints
+from trainables.data.protocol import TrainingData, load_training
+from trainables.data.spec import DataSpec
+from trainables.fake import FakeLearner
+from trainables.families import build_learner
+from trainables.job import Assignment, Job
+from trainables.metrics import score
+from trainables.threads import limit_threads
+
+
+@lru_cache(maxsize=1)
+def _training_data(spec: DataSpec, cache: Path) -> TrainingData:
+    return load_training(spec, cache)
+
+
+class Trial(tune.Trainable):
+    """Trains one config from rung to rung; each step is one rung and one report."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Note what to train.
+
+        Args:
+            config: `job`, a dumped `Job`, and the fields of a dumped `Assignment`.
+        """
+        values = dict(config)
+        self.job = Job.model_validate(values.pop("job"))
+        self.assignment = Assignment.model_validate(values)
+        self.checkpoints = TrialCheckpoints(self.job.checkpoints, self.assignment.trial)
+        self.learner: Learner | None = None
+        self.fit_seconds = 0.0
+        self.total_seconds = 0.0
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial in this warm worker."""
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train to the next rung, measure on validation, write the checkpoint and report.
+
+        A learner that cannot go on ends its trial with `failed`, the reason; the worker lives on. Any other exception
+        ends the worker: Tune then starts the trial again elsewhere, from its last checkpoint.
+        """
+        began = time.perf_counter()
+        try:
+            if self.learner is None:
+                unseen = self._begin()
+                if unseen is not None:
+                    return unseen
+            return self._next_rung(began)
+        except TrainingError as error:
+            self.learner = None
+            return {"trial": self.assignment.trial, "failed": str(error)}
+
+    def _begin(self) -> dict[str, Any] | None:
+        """Build the learner, continue from its checkpoint; the checkpoint's report if the driver has not seen it."""
+        limit_threads(self._threads)
+        latest = self.checkpoints.latest()
+        report = self.checkpoints.report(latest) if latest else None
+        if report is not None:
+            self.fit_seconds, self.total_seconds = report["fit_seconds"], report["total_seconds"]
+            if latest == self.job.scale.maximum:
+                return report
+        hits = _training_data.cache_info().hits
+        data = _training_data(self.job.data, self.job.cache)
+        self.cache_hit = _training_data.cache_info().hits > hits
+        self.learner = self._build(Task(data.train, self.assignment.seed, self.job.scale, self._threads))
+        if latest:
+            self.learner.load(self.checkpoints.path(latest))
+        return report if latest > self.assignment.recorded else None
+
+    def _next_rung(self, began: float) -> dict[str, Any]:
+        assert self.learner is not None
+        validation = _training_data(self.job.data, self.job.cache).validation
+        fit_began = time.perf_counter()
+        fitted = self.learner.fit_to(self.job.scale.next_rung(self.learner.fidelity))
+        fit_seconds = time.perf_counter() - fit_began
+        self.fit_seconds += fit_seconds
+        probabilities = self.learner.predict_proba(validation.images)
+        if not np.isfinite(probabilities).all():
+            raise TrainingError(f"a predicted probability is not finite at fidelity {self.learner.fidelity}")
+        scores = score(validation.labels, probabilities)
+        self.total_seconds += time.perf_counter() - began
+        fidelity = self.learner.fidelity
+        complete = fidelity == self.job.scale.maximum
+        report = {
+            "trial": self.assignment.trial,
+            "fidelity": fidelity,
+            "val_accuracy": scores.accuracy,
+            "val_macro_f1": scores.macro_f1,
+            "val_log_loss": scores.log_loss,
+            "val_recall": list(scores.recall),
+            "fit_seconds": self.fit_seconds,
+            "total_seconds": self.total_seconds,
+            "images_per_second": fitted["images"] / max(fit_seconds, 1e-9),
+            "train_loss": fitted.get("train_loss"),
+            "learning_rate": fitted.get("learning_rate"),
+            "cache_hit": self.cache_hit,
+            "checkpoint": f"{self.job.checkpoints.name}/{self.assignment.trial:05d}/{fidelity}",
+        }
+        self.checkpoints.write(self.learner, probabilities, report, keep_state=not complete)
+        if complete:
+            self.learner = None
+        return report
+
+    def _build(self, task: Task) -> Learner:
+        config, seconds = self.assignment.config, self.job.fake_seconds
+        return build_learner(config, task) if seconds is None else FakeLearner(config, task, seconds)
+
+    @property
+    def _threads(self) -> int:
+        return self.job.threads[self.assignment.config.family]
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Write a pointer: the checkpoint itself was written by `step`, before it reported."""
+        pointer = {"trial": self.assignment.trial, "fidelity": self.checkpoints.latest()}
+        (Path(checkpoint_dir) / "pointer.json").write_text(json.dumps(pointer))
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing to read: the next `step` continues from the trial's last checkpoint in the run folder."""
