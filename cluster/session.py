@@ -33,7 +33,7 @@ def local_session(cpus: int | None = None, gpus: int | None = None) -> Iterator[
     if ray.is_initialized():
         raise ClusterError("Ray is already running in this process; end it with ray.shutdown() first")
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
-    with tempfile.TemporaryDirectory(prefix="fertune-") as folder:
+    with tempfile.TemporaryDirectory(prefix="fertune-", dir=_short_folder(), ignore_cleanup_errors=True) as folder:
         try:
             ray.init(
                 address="local",
@@ -57,6 +57,12 @@ def local_session(cpus: int | None = None, gpus: int | None = None) -> Iterator[
             }
         finally:
             ray.shutdown()
+
+
+def _short_folder() -> str:
+    """Where Ray may put its sockets, whose paths have at most 107 characters, of which Ray needs about 70."""
+    folder = tempfile.gettempdir()
+    return folder if len(folder) <= 20 else "/tmp"  # noqa: S108 (a private folder is made in it)
 
 
 def _prepare_environment() -> None:

@@ -160,10 +160,9 @@ def predict(
     json: Json = False,
 ) -> None:
     """Predict the expression of the face in each picture."""
+    from results.export import load_artifact
     from results.predict import predict as predict_images
     from results.predict import table
-
-    from results.export import load_artifact
 
     predictions = predict_images(load_artifact(artifact), images)
     Output(json).show(predictions, table(predictions))

@@ -130,7 +130,10 @@ class Engine:
             return Verdict.END
         fields = {name: result[name] for name in Measurement.model_fields if name in result and name != "kind"}
         measurement = Measurement(**{**fields, "trial": number, "time": time.time()})
-        if measurement.fidelity <= self.trials[number].fidelity:
+        record = self.trials[number]
+        if record.status is not Status.RUNNING:
+            return Verdict.END
+        if measurement.fidelity <= record.fidelity:
             return Verdict.GO_ON  # a worker died and its successor repeats the report of the last checkpoint
         self._emit(measurement)
         self._searcher.report(number, measurement.fidelity, measurement.val_accuracy)

@@ -117,10 +117,12 @@ class _StrictLoader(yaml.SafeLoader):
     """YAML's safe loader, refusing a key that is given twice instead of silently keeping the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", node.start_mark)
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                problem = f"the key {key.value!r} is given twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
@@ -164,11 +166,12 @@ def explain(error: ValidationError) -> str:
         if any(other != path and other[: len(path)] == path for other in paths):
             continue  # the same mistake is told more precisely further down
         field = ".".join(str(part) for part in path if part not in ("range", "choices")) or "plan"
+        own = item["type"] == "value_error"
         message = item["msg"].removeprefix("Value error, ")
-        message = message[0].lower() + message[1:]
+        message = message if own else message[0].lower() + message[1:]
         if item["type"] == "extra_forbidden":
             message = "no such field"
-        received = "" if item["type"] in ("missing", "value_error") else f" (received {item['input']!r})"
+        received = "" if own or item["type"] == "missing" else f" (received {item['input']!r})"
         lines.append(f"{field}: {message}{received}")
     return lines[0] if len(lines) == 1 else "\n  ".join([f"{len(lines)} fields are wrong", *lines])
 

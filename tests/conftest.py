@@ -1,9 +1,11 @@
 """Fixtures that several test files share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_line import CommandLine, command_line
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -21,3 +23,10 @@ def fer2013() -> Path:
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One cache folder for the whole session, so that parsed data is kept between tests."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def fertune(tmp_path: Path, cache: Path) -> Iterator[CommandLine]:
+    """The real command line, run in `tmp_path`."""
+    with command_line(tmp_path, cache) as line:
+        yield line

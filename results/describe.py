@@ -1,0 +1,82 @@
+"""A config in one short line for people."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from spaces.errors import InputError
+from spaces.features import FeatureConfig
+from spaces.forest import ForestConfig
+from spaces.joint import parse_config
+from spaces.resnet import ResnetConfig
+from spaces.svm import SvmConfig
+
+
+def describe(config: dict[str, Any]) -> str:
+    """What sets a config apart, without what its choices leave unused: `rbf C=3.2 gamma=1.1 hog8 pca=128 mirror`.
+
+    Args:
+        config: A config as `model_dump()` writes it.
+
+    Raises:
+        InputError: If it is no config of any family.
+    """
+    try:
+        typed = parse_config(config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"config {config}: {field}: {first['msg']}") from error
+    if isinstance(typed, SvmConfig):
+        return _svm(typed)
+    if isinstance(typed, ForestConfig):
+        return _forest(typed)
+    return _resnet(typed)
+
+
+def _svm(config: SvmConfig) -> str:
+    words = [config.kernel, f"C={config.C:.3g}"]
+    if config.kernel != "linear":
+        words.append(f"gamma={config.gamma:.3g}")
+    if config.kernel == "poly":
+        words.append(f"degree={config.degree}")
+    if config.kernel in ("poly", "sigmoid"):
+        words.append(f"coef0={config.coef0:.3g}")
+    return " ".join([*words, *_features(config.features)])
+
+
+def _forest(config: ForestConfig) -> str:
+    words = [
+        config.criterion,
+        f"trees={config.trees}",
+        f"depth={config.depth}",
+        f"leaf={config.min_samples_leaf}",
+        f"max_features={config.max_features:.3g}",
+    ]
+    return " ".join([*words, *_features(config.features)])
+
+
+def _resnet(config: ResnetConfig) -> str:
+    words = [
+        config.arch,
+        f"weights={config.weights}",
+        f"unfreeze={config.unfreeze}",
+        f"epochs={config.epochs}",
+        f"batch={config.batch_size}",
+        f"head_lr={config.head_lr:.2g}",
+    ]
+    if config.unfreeze:
+        words.append(f"backbone_lr={config.backbone_lr:.2g}")
+    words.append(f"decay={config.weight_decay:.2g}")
+    optional = {"dropout": config.dropout, "smoothing": config.label_smoothing, "augment": config.augment}
+    words.extend(f"{name}={value:.2g}" for name, value in optional.items() if value)
+    return " ".join([*words, f"{config.image_size}px"])
+
+
+def _features(features: FeatureConfig) -> list[str]:
+    words = [f"hog{features.hog_cell}" if features.kind == "hog" else features.kind]
+    if features.pca:
+        words.append(f"pca={features.pca}")
+    if features.mirror:
+        words.append("mirror")
+    return words

@@ -1,0 +1,173 @@
+"""Artifacts: the incumbent of a run as a folder that can be copied, checked and used without the run.
+
+    <artifact>/manifest.json   what it is (see `results/manifest.py`), with the sha256 of every other file
+    <artifact>/README.md       the model card
+    <artifact>/model/          what the family's `Model.save` wrote
+
+Nothing in it needs unpickling, and nothing beside the manifest is parsed before its hash has been checked.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from pydantic import ValidationError
+
+from results.leaderboard import TrialRecord
+from results.manifest import FORMAT, Manifest, Metrics, ValidationFigures
+from results.model_card import model_card
+from results.run_folder import RunFolder
+from results.selection import incumbent_of, reading_for, readings_of
+from spaces.errors import InputError
+from trainables.base import Model
+from trainables.families import load_model
+
+MANIFEST = "manifest.json"
+CARD = "README.md"
+MODEL = "model"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A checked artifact, ready to predict."""
+
+    manifest: Manifest
+    model: Model
+
+
+def export(run: RunFolder, out: Path) -> dict[str, Any]:
+    """Write the incumbent of `run` as an artifact; the test set is not read.
+
+    Args:
+        run: The run.
+        out: The folder to make; it may exist if it is empty. It appears whole or not at all.
+
+    Returns:
+        `artifact` (the folder) and `files` (sha256 of every file in it by name, the manifest included).
+
+    Raises:
+        InputError: If no trial has finished, a file of the run is missing, or `out` is taken.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: already exists and is not an empty folder; remove it or name another")
+    winner = incumbent_of(run)
+    source = run.path / winner.measurements[-1].checkpoint / MODEL
+    if not source.is_dir():
+        raise InputError(f"{source}: the model of trial {winner.trial} is missing from the run")
+    manifest = _manifest(run, winner)
+    with _appearing(out) as folder:
+        shutil.copytree(source, folder / MODEL, copy_function=shutil.copyfile)
+        (folder / CARD).write_text(model_card(manifest))
+        manifest = manifest.model_copy(update={"files": _hashes(folder)})
+        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
+        files = _hashes(folder)
+    return {"artifact": str(out), "files": files}
+
+
+def load_artifact(folder: Path) -> Artifact:
+    """Read an artifact after checking every byte of it against its manifest.
+
+    Hidden files (names that start with a dot, as version control and desktops leave them) are passed over.
+
+    Raises:
+        InputError: If there is no artifact, it is of an unknown format, a file is missing, changed or not in the
+            manifest, or the model cannot be read.
+    """
+    manifest = _read_manifest(folder)
+    found = {name: digest for name, digest in _hashes(folder).items() if name != MANIFEST}
+    for name in sorted(found.keys() | manifest.files.keys()):
+        if name not in found:
+            raise InputError(f"{folder}: the file {name!r} that the manifest names is missing; export it again")
+        if name not in manifest.files:
+            raise InputError(f"{folder}: the file {name!r} is not in the manifest; an artifact holds nothing else")
+        if found[name] != manifest.files[name]:
+            raise InputError(
+                f"{folder}: the file {name!r} is not the one that was exported: its sha256 is {found[name]}, "
+                f"the manifest says {manifest.files[name]}"
+            )
+    return Artifact(manifest, load_model(manifest.family, folder / MODEL))
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise InputError(f"{folder}: no artifact here (an artifact is a folder with a {MANIFEST})")
+    try:
+        values = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path}: not a manifest: {error}") from error
+    version = values.get("format") if isinstance(values, dict) else None
+    if version != FORMAT:
+        raise InputError(f"{path}: received an artifact of format {version!r}; this version reads format {FORMAT}")
+    try:
+        return Manifest.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path}: {field}: {first['msg']}; received {first['input']!r}") from error
+
+
+def _manifest(run: RunFolder, winner: TrialRecord) -> Manifest:
+    readings = readings_of(run)
+    reading = reading_for(winner, readings)
+    measured = winner.measurements[-1]
+    validation = ValidationFigures(
+        accuracy=measured.val_accuracy,
+        accuracy_ci=reading.val_accuracy_ci if reading else None,
+        macro_f1=measured.val_macro_f1,
+        log_loss=measured.val_log_loss,
+        recall=measured.val_recall,
+    )
+    return Manifest(
+        run=run.path.resolve().name,
+        trial=winner.trial,
+        family=winner.family,
+        config=winner.config,
+        fidelity=winner.fidelity,
+        seed=winner.seed,
+        data=run.data_spec(),
+        metrics=Metrics(validation=validation, test=reading.test if reading else None, test_readings=len(readings)),
+        provenance=_provenance(run),
+        files={},
+    )
+
+
+def _provenance(run: RunFolder) -> dict[str, Any]:
+    try:
+        values = json.loads(run.provenance.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{run.provenance}: cannot read the run's provenance ({error})") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{run.provenance}: a run's provenance is a mapping, found {type(values).__name__}")
+    return values
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """sha256, hexadecimal, of every file under `folder` that is not hidden, by its path from there, in order."""
+    names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    visible = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    return {name.as_posix(): _sha256(folder / name) for name in visible}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _appearing(out: Path) -> Iterator[Path]:
+    """A new folder beside `out` that takes its name when the block ends, and vanishes if the block fails."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.parent / f".{out.name}-{uuid4().hex}"
+    partial.mkdir()
+    try:
+        yield partial
+        partial.replace(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,204 @@
+"""From events to trials, and from trials to the ranking, the incumbent and the tables people and programs read."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.table import Table
+
+from results.describe import describe
+from results.journal import read_events
+from results.run_folder import RunFolder
+from results.schema import Event, Measurement, Status, TrialEnd, TrialStart
+from spaces.errors import InputError
+from spaces.family import Family
+
+COLUMNS = (
+    "run",
+    "trial",
+    "family",
+    "config",
+    "status",
+    "fidelity",
+    "val_accuracy",
+    "val_macro_f1",
+    "val_log_loss",
+    "seconds",
+    "seed",
+)
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial as its events tell it.
+
+    Attributes:
+        run: Path of the run.
+        trial: Number of the trial in its run.
+        family: Its family.
+        config: Its config as plain values.
+        status: What became of it.
+        fidelity: The highest rung it was measured at, 0 before the first.
+        val_accuracy: Balanced accuracy on validation at that rung; the other `val_` fields are likewise on validation.
+            None before the first rung.
+        val_log_loss: In nats.
+        seconds: Seconds spent in all up to that rung.
+        seed: Seed of its learner.
+        reason: Why it failed; empty otherwise.
+        measurements: One for each rung it reached, lowest first.
+    """
+
+    run: str
+    trial: int
+    family: Family
+    config: dict[str, Any]
+    status: Status
+    fidelity: int
+    val_accuracy: float | None
+    val_macro_f1: float | None
+    val_log_loss: float | None
+    seconds: float
+    seed: int
+    reason: str
+    measurements: tuple[Measurement, ...]
+
+
+def trials_of(events: Iterable[Event], run: str = "") -> list[TrialRecord]:
+    """The trials that `events` tell of, by number.
+
+    A resumed run may say a thing twice (start, end, or measurement of the same rung): the later line wins.
+
+    Raises:
+        InputError: If a trial has other lines but none that starts it.
+    """
+    starts: dict[int, TrialStart] = {}
+    ends: dict[int, TrialEnd] = {}
+    measured: dict[int, dict[int, Measurement]] = {}
+    for event in events:
+        if isinstance(event, TrialStart):
+            starts[event.trial] = event
+        elif isinstance(event, TrialEnd):
+            ends[event.trial] = event
+        elif isinstance(event, Measurement):
+            measured.setdefault(event.trial, {})[event.fidelity] = event
+    if orphans := sorted((ends.keys() | measured.keys()) - starts.keys()):
+        raise InputError(f"{run}: trial {orphans[0]} has lines but none of kind trial, which every trial begins with")
+    return [_record(run, start, measured.get(trial, {}), ends.get(trial)) for trial, start in sorted(starts.items())]
+
+
+def _record(run: str, start: TrialStart, rungs: dict[int, Measurement], end: TrialEnd | None) -> TrialRecord:
+    measurements = tuple(rungs[fidelity] for fidelity in sorted(rungs))
+    last = measurements[-1] if measurements else None
+    return TrialRecord(
+        run=run,
+        trial=start.trial,
+        family=start.family,
+        config=start.config,
+        status=end.status if end else Status.RUNNING,
+        fidelity=last.fidelity if last else 0,
+        val_accuracy=last.val_accuracy if last else None,
+        val_macro_f1=last.val_macro_f1 if last else None,
+        val_log_loss=last.val_log_loss if last else None,
+        seconds=last.total_seconds if last else 0.0,
+        seed=start.seed,
+        reason=end.reason if end else "",
+        measurements=measurements,
+    )
+
+
+def trials_in(runs: Iterable[RunFolder]) -> list[TrialRecord]:
+    """The trials of all `runs`, each run's in the order of their numbers.
+
+    Raises:
+        InputError: If a run's measurements are damaged.
+    """
+    return [trial for run in runs for trial in trials_of(read_events(run.measurements), str(run.path))]
+
+
+def _rank(record: TrialRecord) -> tuple[Any, ...]:
+    finished = record.status is Status.FINISHED
+    accuracy = -1.0 if record.val_accuracy is None else record.val_accuracy
+    return (not finished, 0 if finished else -record.fidelity, -accuracy, record.seconds, record.trial, record.run)
+
+
+def ranked(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Best first: FINISHED trials by validation accuracy, then all others by fidelity and validation accuracy.
+
+    A tie goes to the cheaper trial (fewer seconds), then to the lower number. Trials that are not at full fidelity
+    rank below all that are, whatever their accuracy: the two are not comparable.
+    """
+    return sorted(records, key=_rank)
+
+
+def incumbent(records: Iterable[TrialRecord]) -> TrialRecord | None:
+    """The best trial at full fidelity, by `ranked`; None while there is none."""
+    return min((record for record in records if record.status is Status.FINISHED), key=_rank, default=None)
+
+
+def leaderboard(runs: Sequence[RunFolder]) -> pd.DataFrame:
+    """The trials of `runs`, best first (see `ranked`), one a row, `COLUMNS` as columns; `config` holds dicts.
+
+    Raises:
+        InputError: If a run's measurements are damaged.
+    """
+    rows = [[getattr(record, column) for column in COLUMNS] for record in ranked(trials_in(runs))]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def record_json(record: TrialRecord) -> dict[str, Any]:
+    """The keys by which programs know a trial."""
+    return {column: getattr(record, column) for column in COLUMNS if column not in ("run", "val_log_loss")}
+
+
+def results_json(runs: Sequence[RunFolder]) -> dict[str, Any]:
+    """What `results --json` prints: `runs`, `trials` (best first) and `incumbent` (one of them, or None).
+
+    Given several runs, each trial has the key `run` as well, since numbers repeat from run to run.
+
+    Raises:
+        InputError: If a run's measurements are damaged.
+    """
+    records = ranked(trials_in(runs))
+    trials = [record_json(record) | ({"run": record.run} if len(runs) > 1 else {}) for record in records]
+    best = incumbent(records)
+    return {
+        "runs": [str(run.path) for run in runs],
+        "trials": trials,
+        "incumbent": trials[records.index(best)] if best else None,
+    }
+
+
+def write_csv(board: pd.DataFrame, path: Path) -> None:
+    """Write a leaderboard, configs as JSON, so that `path` always holds a whole file, the old or the new."""
+    partial = path.with_name(f".{path.name}.partial")
+    board.assign(config=board["config"].map(json.dumps)).to_csv(partial, index=False)
+    partial.replace(path)
+
+
+def table(board: pd.DataFrame, top: int = 20) -> Table:
+    """The first `top` rows of a leaderboard for people; the incumbent is bold.
+
+    Raises:
+        InputError: If a config is none of any family.
+    """
+    several = board["run"].nunique() > 1
+    title = f"{len(board)} trials" if len(board) <= top else f"best {top} of {len(board)} trials"
+    view = Table(title=title, box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    for name in ("run", "trial", "family", "config", "status") if several else ("trial", "family", "config", "status"):
+        view.add_column(name)
+    for name in ("fidelity", "accuracy", "macro-F1", "seconds"):
+        view.add_column(name, justify="right")
+    for place, row in enumerate(board.head(top).to_dict("records")):
+        best = place == 0 and row["status"] is Status.FINISHED
+        view.add_row(*([row["run"]] if several else []), *_cells(row), style="bold" if best else None)
+    return view
+
+
+def _cells(row: dict[Any, Any]) -> list[str]:
+    shares = ["-" if pd.isna(row[name]) else f"{row[name]:.4f}" for name in ("val_accuracy", "val_macro_f1")]
+    words = [str(row["trial"]), row["family"], describe(row["config"]), row["status"]]
+    return [*words, str(row["fidelity"]), *shares, f"{row['seconds']:.1f}"]

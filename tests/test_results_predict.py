@@ -1,0 +1,142 @@
+"""From pictures to faces to probabilities."""
+
+import io
+import json
+
+import cv2
+import numpy as np
+import pytest
+from finished_run import TINY, make_run
+from rich.console import Console
+
+from results.export import export, load_artifact
+from results.predict import crop, predict, table
+from spaces.errors import InputError
+from spaces.family import Family
+from trainables.data.protocol import load_training
+from trainables.data.spec import DataSpec
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory, cache):
+    folder = tmp_path_factory.mktemp("predict")
+    export(make_run(folder / "run", cache, [TINY[Family.SVM]]), folder / "artifact")
+    return load_artifact(folder / "artifact")
+
+
+@pytest.fixture(scope="module")
+def faces(cache):
+    return load_training(DataSpec(demo_images=700), cache).validation.images
+
+
+def write(path, image):
+    assert cv2.imwrite(str(path), image)
+    return path
+
+
+def test_a_cropped_face_is_taken_whole(artifact, faces, tmp_path):
+    path = write(tmp_path / "face.png", faces[0])
+    (row,) = predict(artifact, [path])
+    expected = artifact.model.predict_proba(faces[:1])[0]
+    assert list(row) == ["image", "face", "label", "probabilities"]
+    assert (row["image"], row["face"]) == (str(path), None)
+    assert list(row["probabilities"]) == ["negative", "neutral", "positive"]
+    assert list(row["probabilities"].values()) == pytest.approx(expected)
+    assert row["label"] == max(row["probabilities"], key=row["probabilities"].get)
+    assert json.loads(json.dumps(row)) == row
+
+
+@pytest.mark.parametrize(
+    ("name", "convert"),
+    [
+        ("color.png", lambda face: cv2.cvtColor(face, cv2.COLOR_GRAY2BGR)),
+        ("alpha.png", lambda face: cv2.cvtColor(face, cv2.COLOR_GRAY2BGRA)),
+        ("deep.png", lambda face: face.astype(np.uint16) * 257),
+        ("gray.bmp", lambda face: face),
+        ("gray.tiff", lambda face: face),
+        ("gray.pgm", lambda face: face),
+    ],
+)
+def test_modes_and_formats_that_keep_the_pixels_give_the_same_answer(artifact, faces, tmp_path, name, convert):
+    plain, other = predict(
+        artifact, [write(tmp_path / "plain.png", faces[1]), write(tmp_path / name, convert(faces[1]))]
+    )
+    assert other["probabilities"] == pytest.approx(plain["probabilities"], abs=0.02)
+
+
+def test_folders_stand_for_their_images_in_order(artifact, faces, tmp_path):
+    (tmp_path / "b").mkdir()
+    paths = [write(tmp_path / name, faces[0]) for name in ("c.PNG", "a.png", "b/z.jpg")]
+    (tmp_path / "notes.txt").write_text("no image")
+    rows = predict(artifact, [paths[0], tmp_path])
+    assert [row["image"] for row in rows] == [str(paths[at]) for at in (0, 1, 2, 0)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("empty.png", b""), ("text.png", b"not an image"), ("cut.png", b"\x89PNG\r\n\x1a\n\0\0")]
+)
+def test_what_cannot_be_read_is_named(artifact, tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=rf"{name}: not an image"):
+        predict(artifact, [tmp_path / name])
+
+
+def test_a_missing_image_and_an_empty_folder_are_named(artifact, tmp_path):
+    with pytest.raises(InputError, match=r"nowhere\.png"):
+        predict(artifact, [tmp_path / "nowhere.png"])
+    with pytest.raises(InputError, match="no image in this folder"):
+        predict(artifact, [tmp_path])
+
+
+def test_a_picture_without_a_face_is_used_whole(artifact, tmp_path):
+    gradient = np.tile(np.linspace(0, 255, 200).astype(np.uint8), (150, 1))
+    (row,) = predict(artifact, [write(tmp_path / "gradient.png", gradient)])
+    assert row["face"] is None
+    whole = cv2.resize(gradient, (48, 48), interpolation=cv2.INTER_AREA)
+    assert list(row["probabilities"].values()) == pytest.approx(artifact.model.predict_proba(whole[None])[0])
+
+
+@pytest.mark.parametrize("face", [(0, 0, 100, 100), (140, 60, 100, 100), (40, 20, 120, 120), (0, 0, 300, 160)])
+def test_a_crop_lies_within_the_picture_and_covers_the_face(face):
+    rows, columns = np.mgrid[0:160, 0:240]
+    x, y, width, height = face
+    for ramp, start, length, limit in ((rows, y, height, 160), (columns, x, width, 240)):
+        part = crop(ramp.astype(np.uint8), face)
+        assert part.shape == (48, 48)
+        side = min(max(width, height), 160)
+        assert part.min() <= max(start, 0) + 3
+        assert part.max() >= min(start + min(length, side), limit) - 5
+
+
+def test_people_see_a_row_an_image(artifact, faces, tmp_path):
+    rows = predict(artifact, [write(tmp_path / "face.png", faces[0])])
+    console = Console(file=io.StringIO(), width=200)
+    console.print(table(rows))
+    text = console.file.getvalue()
+    assert "face.png" in text
+    assert "whole image" in text
+    assert f"{rows[0]['probabilities']['neutral']:.3f}" in text
+
+
+@pytest.mark.fer2013
+def test_faces_are_found_in_pictures_with_a_background(artifact, fer2013, cache, tmp_path):
+    """Real faces, enlarged four times, somewhere on a gradient of 640 x 480; seven in ten of them suffice."""
+    images = load_training(DataSpec(source=str(fer2013)), cache).validation.images[:40]
+    generator = np.random.default_rng(0)
+    side, places = 192, []
+    for number, image in enumerate(images):
+        picture = np.tile(np.linspace(60, 180, 640).astype(np.uint8), (480, 1))
+        x, y = int(generator.integers(0, 640 - side)), int(generator.integers(0, 480 - side))
+        picture[y : y + side, x : x + side] = cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC)
+        write(tmp_path / f"{number:02d}.png", picture)
+        places.append((x, y))
+    rows = predict(artifact, [tmp_path])
+    right = [
+        row["face"] is not None
+        and abs(row["face"][0] + row["face"][2] / 2 - x - side / 2) < side / 5
+        and abs(row["face"][1] + row["face"][3] / 2 - y - side / 2) < side / 5
+        for row, (x, y) in zip(rows, places, strict=True)
+    ]
+    assert np.mean(right) > 0.6
+    found = [row for row in rows if row["face"] is not None]
+    assert sum(right) >= 0.9 * len(found)

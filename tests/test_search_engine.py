@@ -1,0 +1,267 @@
+"""The search without Ray: the engine is driven by hand, with a real study and real events."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from results.leaderboard import trials_of
+from results.schema import Event, SessionStart, Status, TrialEnd, TrialStart
+from search.engine import Engine, Verdict, searching_seconds
+from search.plan import Plan, validate_plan
+from search.searcher import Searcher
+from spaces.family import Family
+from spaces.svm import SvmConfig
+
+
+def make_plan(**budget: Any) -> Plan:
+    return validate_plan({"budget": budget or {"trials": 12}, "startup_trials": 4}, "test")
+
+
+class Run:
+    """A run kept in memory: its events, and a study file."""
+
+    def __init__(self, folder: Path, plan: Plan, concurrency: int = 2) -> None:
+        self.folder = folder
+        self.plan = plan
+        self.concurrency = concurrency
+        self.events: list[Event] = []
+
+    def session(self) -> Engine:
+        past = list(self.events)
+        searcher = Searcher(self.study_file, self.plan.space, self.plan.seed, self.plan.startup_trials, trials_of(past))
+        return Engine(self.plan, searcher, past, self.events.append, self.concurrency)
+
+    @property
+    def study_file(self) -> Path:
+        return self.folder / "study.journal"
+
+    def study(self) -> list[optuna.trial.FrozenTrial]:
+        storage = JournalStorage(JournalFileBackend(str(self.study_file)))
+        return optuna.load_study(study_name=None, storage=storage).trials
+
+
+def report(trial: int, fidelity: int, value: float) -> dict[str, Any]:
+    return {
+        "trial": trial,
+        "fidelity": fidelity,
+        "val_accuracy": value,
+        "val_macro_f1": value,
+        "val_log_loss": 1.0,
+        "val_recall": [value] * 3,
+        "fit_seconds": 1.0,
+        "total_seconds": 2.0,
+        "images_per_second": 3.0,
+        "cache_hit": True,
+        "checkpoint": f"checkpoints/{trial:05d}/{fidelity}",
+        "training_iteration": 4,
+    }
+
+
+def start_and_fail(trial: int, at: float) -> list[Event]:
+    config = SvmConfig(kernel="linear").model_dump(mode="json")
+    return [
+        TrialStart(trial=trial, time=at, family=Family.SVM, config=config, seed=0),
+        TrialEnd(trial=trial, time=at, status=Status.FAILED, reason="test"),
+    ]
+
+
+def value_of(trial: int) -> float:
+    return (trial * 37 % 101) / 101
+
+
+def run_to_end(engine: Engine, steps: int = 10_000) -> int:
+    """Run trials one rung at a time in turn, as two workers would; stops after `steps` reports."""
+    live: dict[int, int] = {}
+    while steps:
+        while (assignment := engine.suggest()) is not None:
+            live[assignment.trial] = assignment.recorded
+        if not live:
+            break
+        trial = next(iter(live))
+        fidelity = engine.plan.fidelity.next_rung(live.pop(trial))
+        if engine.report(report(trial, fidelity, value_of(trial))) is Verdict.GO_ON:
+            live[trial] = fidelity
+        steps -= 1
+    return steps
+
+
+def test_a_whole_search(tmp_path):
+    run = Run(tmp_path, make_plan())
+    engine = run.session()
+    run_to_end(engine)
+    assert engine.is_exhausted
+    assert not engine.running
+    assert len(engine.trials) == 12
+    statuses = {record.status for record in engine.trials.values()}
+    assert statuses == {Status.FINISHED, Status.STOPPED}
+    finished = [record for record in engine.trials.values() if record.status is Status.FINISHED]
+    assert engine.incumbent == max(finished, key=lambda record: record.val_accuracy)
+
+
+def test_the_study_is_told_the_truth_about_stopped_trials(tmp_path):
+    run = Run(tmp_path, make_plan())
+    engine = run.session()
+    run_to_end(engine)
+    states = {Status.FINISHED: TrialState.COMPLETE, Status.STOPPED: TrialState.PRUNED}
+    for trial in run.study():
+        record = engine.trials[trial.number]
+        assert trial.state is states[record.status]
+        assert trial.intermediate_values == {m.fidelity: m.val_accuracy for m in record.measurements}
+        assert trial.value == record.val_accuracy
+
+
+def test_concurrency_is_a_limit(tmp_path):
+    engine = Run(tmp_path, make_plan(), concurrency=3).session()
+    assert [engine.suggest() is None for _ in range(5)] == [False, False, False, True, True]
+    assert not engine.is_exhausted
+
+
+def test_a_failed_trial_is_recorded_with_its_reason(tmp_path):
+    run = Run(tmp_path, make_plan())
+    engine = run.session()
+    assignment = engine.suggest()
+    assert assignment is not None
+    assert engine.report({"trial": assignment.trial, "failed": "the loss is not finite"}) is Verdict.END
+    record = engine.trials[assignment.trial]
+    assert (record.status, record.reason) == (Status.FAILED, "the loss is not finite")
+    assert run.study()[assignment.trial].state is TrialState.FAIL
+
+
+def test_a_repeated_report_counts_once(tmp_path):
+    run = Run(tmp_path, make_plan())
+    engine = run.session()
+    assignment = engine.suggest()
+    assert assignment is not None
+    first = engine.report(report(assignment.trial, 1, 0.5))
+    events = len(run.events)
+    assert first is engine.report(report(assignment.trial, 1, 0.5)) is Verdict.GO_ON
+    assert len(run.events) == events
+
+
+def test_a_report_of_an_ended_trial_does_not_revive_it(tmp_path):
+    run = Run(tmp_path, make_plan())
+    engine = run.session()
+    run_to_end(engine)
+    events = len(run.events)
+    stopped = next(record for record in engine.trials.values() if record.status is Status.STOPPED)
+    assert engine.report(report(stopped.trial, stopped.fidelity, 0.5)) is Verdict.END
+    assert len(run.events) == events
+
+
+@settings(max_examples=25, deadline=None)
+@given(kills=st.lists(st.integers(1, 12), min_size=1, max_size=6))
+def test_a_search_killed_anywhere_ends_like_one_that_was_not(tmp_path_factory, kills):
+    """Kills after any numbers of reports: no trial twice, no rung empty, no trial left running, the plan's total."""
+    run = Run(tmp_path_factory.mktemp("run"), make_plan())
+    for reports in kills:
+        run_to_end(run.session(), reports)
+    engine = run.session()
+    run_to_end(engine)
+    ends = [event.trial for event in run.events if isinstance(event, TrialEnd)]
+    assert sorted(ends) == list(range(12))
+    assert all(trial.state.is_finished() for trial in run.study())
+    assert len(run.study()) == 12
+    measured = [(e.trial, e.fidelity) for e in run.events if hasattr(e, "fidelity")]
+    assert len(measured) == len(set(measured))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_a_journal_cut_at_any_line_can_be_resumed(tmp_path_factory, data):
+    run = Run(tmp_path_factory.mktemp("run"), make_plan())
+    run_to_end(run.session())
+    del run.events[data.draw(st.integers(0, len(run.events))) :]
+    before = {event.trial for event in run.events if isinstance(event, TrialEnd)}
+    engine = run.session()
+    run_to_end(engine)
+    ends = [event.trial for event in run.events if isinstance(event, TrialEnd)]
+    assert sorted(ends) == list(range(12))
+    assert before <= set(ends)
+
+
+def test_replay_rebuilds_the_rungs(tmp_path):
+    run = Run(tmp_path, make_plan())
+    first = run.session()
+    run_to_end(first, 15)
+    assert run.session()._asha.rungs == first._asha.rungs
+
+
+def test_unfinished_trials_go_on_first_from_what_was_recorded(tmp_path):
+    run = Run(tmp_path, make_plan())
+    first = run.session()
+    waiting = [first.suggest(), first.suggest()]
+    first.report(report(0, 1, 0.9))
+    again = run.session()
+    resumed = [again.suggest(), again.suggest()]
+    assert [(a.trial, a.config, a.seed) for a in resumed] == [(a.trial, a.config, a.seed) for a in waiting]
+    assert [a.recorded for a in resumed] == [1, 0]
+
+
+def test_a_larger_budget_continues_a_finished_run(tmp_path):
+    run = Run(tmp_path, make_plan(trials=4))
+    run_to_end(run.session())
+    run.plan = make_plan(trials=6)
+    run_to_end(run.session())
+    assert len(trials_of(run.events)) == 6
+
+
+def test_a_resumed_search_does_not_suggest_its_first_trials_again(tmp_path):
+    run = Run(tmp_path, make_plan(trials=4))
+    run_to_end(run.session())
+    run.plan = make_plan(trials=8)
+    run_to_end(run.session())
+    configs = [str(record.config) for record in trials_of(run.events)]
+    assert len(set(configs)) == 8
+
+
+def test_the_time_budget_counts_earlier_sessions(tmp_path):
+    run = Run(tmp_path, make_plan(minutes=1))
+    assert not run.session().is_over
+    long_ago = time.time() - 1000
+    run.events = [SessionStart(time=long_ago), *start_and_fail(0, long_ago + 59)]
+    assert not run.session().is_over
+    run.events = [SessionStart(time=long_ago), *start_and_fail(0, long_ago + 61)]
+    engine = run.session()
+    assert engine.is_over
+    assert engine.suggest() is None
+
+
+def test_interruptions_do_not_count_as_searching():
+    events = [SessionStart(time=10.0), *start_and_fail(0, 14.0), SessionStart(time=100.0), *start_and_fail(1, 107.0)]
+    assert searching_seconds(events) == 11.0
+    assert searching_seconds([]) == 0.0
+
+
+def test_the_target_ends_a_search(tmp_path):
+    engine = Run(tmp_path, make_plan(trials=100, target=0.5)).session()
+    run_to_end(engine)
+    assert engine.is_over
+    assert engine.incumbent is not None
+    assert engine.incumbent.val_accuracy >= 0.5
+    assert len(engine.trials) < 100
+
+
+def test_stop_leaves_running_trials_unfinished(tmp_path):
+    engine = Run(tmp_path, make_plan()).session()
+    engine.suggest()
+    engine.stop()
+    assert engine.is_over
+    assert engine.suggest() is None
+    assert [record.status for record in engine.running] == [Status.RUNNING]
+
+
+def test_one_seed_and_one_worker_give_the_same_search(tmp_path):
+    configs = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        run = Run(tmp_path / name, make_plan(), concurrency=1)
+        run_to_end(run.session())
+        configs.append([record.config for record in trials_of(run.events)])
+    assert configs[0] == configs[1]

@@ -1,0 +1,114 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.plan import Plan, absolute, read_plan, validate_plan, write_plan
+from spaces.errors import InputError
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
+
+
+@pytest.fixture
+def plan_file(tmp_path: Path) -> Path:
+    path = tmp_path / "plan.yaml"
+    path.write_text("budget: {trials: 5}\n")
+    return path
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_every_example_is_a_plan(path):
+    assert read_plan(path).budget.minutes
+
+
+def test_there_are_examples():
+    assert {path.name for path in EXAMPLES} >= {"quick.yaml", "fer2013.yaml"}
+
+
+def test_a_saved_plan_reads_back_equal(plan_file, tmp_path):
+    plan = read_plan(plan_file, ["space.svm.C={low: 1, high: 2}", "data.protocol.balance=none"])
+    write_plan(plan, tmp_path / "saved.yaml")
+    assert read_plan(tmp_path / "saved.yaml") == plan
+
+
+def test_settings_reach_every_depth(plan_file):
+    settings = ["budget.trials=7", "space.families=[svm, forest]", "space.svm.features.pca=64", "seed=3"]
+    plan = read_plan(plan_file, settings)
+    assert plan.budget.trials == 7
+    assert plan.space.families == ("svm", "forest")
+    assert plan.space.svm.features.pca == (64,)
+    assert plan.seed == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("budget: {trials: 5}\nseeed: 3", "seeed: no such field (received 3)"),
+        ("budget: {trials: many}", "budget.trials: input should be a valid integer"),
+        ("budget: {trials: 0}", "budget.trials: input should be greater than or equal to 1 (received 0)"),
+        ("budget: {target: 0.7}", "budget: a search needs an end"),
+        ("seed: 1", "budget: field required"),
+        ("budget: {trials: 5}\nfidelity: {maximum: 26}", "maximum must be a power of eta"),
+        ("budget: {trials: 5}\nspace: {svm: {C: {low: 0, high: 1}}}", "space.svm: C allows 0.0, but"),
+        ("budget: {trials: 5}\nspace: {svm: {C: [x]}}", "space.svm.C.0: input should be a valid number"),
+        ("budget: {trials: 5}\ncluster: {address: elsewhere}", "cluster.address: input should be 'local'"),
+        ("budget: {trials: 5}\ndata: {protocol: {negative: [bored]}}", "negative names 'bored'; allowed are angry"),
+        ("budget: {trials: 5}\nbudget: {trials: 6}", "line 2: not valid YAML (the key 'budget' is given twice)"),
+        ("budget: {trials: 5", "not valid YAML"),
+        ("- 1", "a plan is a mapping of fields, found list"),
+        ("", "a plan is a mapping of fields, found NoneType"),
+    ],
+)
+def test_a_broken_plan_gets_a_sentence(tmp_path, text, sentence):
+    path = tmp_path / "plan.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as error:
+        read_plan(path)
+    assert sentence in str(error.value)
+    assert str(error.value).startswith(str(path))
+
+
+def test_all_mistakes_are_told_at_once_and_each_once(tmp_path):
+    path = tmp_path / "plan.yaml"
+    path.write_text("budget: {trials: 0, minutes: x}\nspace: {families: [svn]}\nspeed: 3\n")
+    with pytest.raises(InputError) as error:
+        read_plan(path)
+    lines = str(error.value).splitlines()
+    assert lines[0].endswith("4 fields are wrong")
+    fields = sorted(line.strip().partition(":")[0] for line in lines[1:])
+    assert fields == ["budget.minutes", "budget.trials", "space.families.0", "speed"]
+
+
+@pytest.mark.parametrize("setting", ["trials", "=3", "budget.=3", "seed.deeper=3", "budget.trials=[1"])
+def test_broken_settings_get_a_sentence(plan_file, setting):
+    plan_file.write_text("budget: {trials: 5}\nseed: 1\n")
+    with pytest.raises(InputError, match="--set"):
+        read_plan(plan_file, [setting])
+
+
+def test_a_missing_plan(tmp_path):
+    with pytest.raises(InputError, match="the plan cannot be read"):
+        read_plan(tmp_path / "nowhere.yaml")
+
+
+def test_a_relative_source_is_made_absolute_but_demo_is_not_a_path(plan_file):
+    relative = read_plan(plan_file, ["data.source=faces.csv"])
+    assert Path(absolute(relative).data.source) == Path.cwd() / "faces.csv"
+    assert absolute(read_plan(plan_file)).data.source == "demo"
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
+    )
+)
+def test_any_yaml_is_a_plan_or_an_input_error(values):
+    values = yaml.safe_load(yaml.safe_dump(values))
+    try:
+        plan = validate_plan(values if isinstance(values, dict) else {"budget": values}, "plan")
+    except InputError:
+        return
+    assert isinstance(plan, Plan)

@@ -1,0 +1,144 @@
+"""Whole searches with real Ray, in processes of their own; the learner is fake where training is beside the point."""
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import optuna
+import pytest
+from command_line import CommandLine, wait_until
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from results.journal import read_events
+from results.schema import Event, Measurement, SessionStart, Status, TrialEnd, TrialStart
+from search.scheduler import Asha
+from spaces.fidelity import Fidelity
+
+pytestmark = pytest.mark.timeout(280)
+
+
+def write_plan(folder: Path, trials: int, seconds: float) -> str:
+    (folder / "plan.yaml").write_text(
+        f"data: {{demo_images: 700, protocol: {{balance: none}}}}\nbudget: {{trials: {trials}}}\n"
+        f"fake: {{seconds: {seconds}}}\ncluster: {{cpus: 2}}\nstartup_trials: 6\n"
+    )
+    return "plan.yaml"
+
+
+def ended(events: list[Event]) -> set[int]:
+    return {event.trial for event in events if isinstance(event, TrialEnd)}
+
+
+def wait_for_ends(run: Path, count: int, process: subprocess.Popen[str]) -> None:
+    def enough() -> bool:
+        if process.poll() is not None:
+            raise AssertionError(f"the search ended early:\n{process.communicate()}")
+        path = run / "measurements.jsonl"
+        return path.exists() and len(ended(read_events(path))) >= count
+
+    wait_until(enough, 120, lambda: "too few trials ended in two minutes")
+
+
+def study_states(run: Path) -> list[optuna.trial.TrialState]:
+    storage = JournalStorage(JournalFileBackend(str(run / "study.journal")))
+    return [trial.state for trial in optuna.load_study(study_name=None, storage=storage).trials]
+
+
+def check_complete(run: Path, trials: int) -> None:
+    """No trial twice, no rung empty, none left running in the study, the plan's total."""
+    events = read_events(run / "measurements.jsonl")
+    assert [e.trial for e in events if isinstance(e, TrialStart)] == list(range(trials))
+    assert sorted(e.trial for e in events if isinstance(e, TrialEnd)) == list(range(trials))
+    measured = [(e.trial, e.fidelity) for e in events if isinstance(e, Measurement)]
+    assert len(measured) == len(set(measured))
+    asha = Asha(Fidelity())
+    families = {e.trial: e.family for e in events if isinstance(e, TrialStart)}
+    for event in events:
+        if isinstance(event, Measurement):
+            asha.report(families[event.trial], event.fidelity, event.val_accuracy)
+    assert all((family, 1) in asha.rungs for family in set(families.values()))
+    assert sum(len(values) for (_, rung), values in asha.rungs.items() if rung == 1) == trials
+    states = study_states(run)
+    assert len(states) == trials
+    assert all(state.is_finished() for state in states)
+
+
+def test_a_search_leaves_a_complete_run(fertune: CommandLine):
+    outcome = fertune.json("search", write_plan(fertune.folder, 12, 0.05), "--name", "one")
+    assert set(outcome) == {"run", "trials", "finished", "stopped", "failed", "seconds", "incumbent"}
+    assert outcome["trials"] == 12 == outcome["finished"] + outcome["stopped"]
+    assert outcome["incumbent"]["status"] == Status.FINISHED
+    run = fertune.folder / outcome["run"]
+    check_complete(run, 12)
+    kept = {path.name for path in run.iterdir()} - {".lock"}
+    assert kept == {
+        "plan.yaml",
+        "provenance.json",
+        "study.journal",
+        "measurements.jsonl",
+        "checkpoints",
+        "tensorboard",
+        "tune",
+        "leaderboard.csv",
+    }
+    provenance = json.loads((run / "provenance.json").read_text())
+    assert provenance["data"]["fingerprint"]
+    assert provenance["versions"]["ray"].startswith("2.")
+    for event in read_events(run / "measurements.jsonl"):
+        if isinstance(event, TrialEnd):
+            (checkpoint,) = (run / "checkpoints" / f"{event.trial:05d}").iterdir()
+            assert {path.name for path in checkpoint.iterdir()} == {"model", "validation.npy", "report.json"}
+    again = fertune.run("search", "plan.yaml", "--name", "one", code=2)
+    assert "holds a run already" in again.stderr
+    assert "fake" in fertune.run("select", outcome["run"], code=2).stderr
+    assert fertune.json("status", outcome["run"])["finished"] == outcome["finished"]
+    assert fertune.json("results", outcome["run"])["incumbent"]["trial"] == outcome["incumbent"]["trial"]
+
+
+def test_kill_9_of_the_driver_and_resume(fertune: CommandLine):
+    search = fertune.start("search", write_plan(fertune.folder, 24, 0.6), "--name", "killed")
+    run = fertune.folder / "runs" / "killed"
+    wait_for_ends(run, 5, search)
+    search.kill()
+    search.wait()
+    before = read_events(run / "measurements.jsonl")
+    assert 5 <= len(ended(before)) < 24
+    fertune.wait_for_no_leftovers()
+    outcome = fertune.json("resume", "runs/killed")
+    assert outcome["trials"] == 24 == outcome["finished"] + outcome["stopped"]
+    check_complete(run, 24)
+    new = read_events(run / "measurements.jsonl")[len(before) :]
+    assert not {event.trial for event in new if not isinstance(event, SessionStart)} & ended(before)
+
+
+def test_ctrl_c_keeps_the_state_and_ends_the_workers(fertune: CommandLine):
+    search = fertune.start("search", write_plan(fertune.folder, 8, 8.0), "--name", "stopped", "--json")
+    run = fertune.folder / "runs" / "stopped"
+    wait_for_ends(run, 1, search)
+    assert fertune.json("status", "runs/stopped")["active"]
+    assert "another process is searching" in fertune.run("resume", "runs/stopped", code=2).stderr
+    os.killpg(search.pid, signal.SIGINT)  # what Ctrl-C does in a terminal: the whole process group gets it
+    out, err = search.communicate(timeout=60)
+    assert search.returncode == 130, err
+    assert "fertune resume runs/stopped" in err
+    outcome = json.loads(out.splitlines()[-1])
+    assert outcome["trials"] > outcome["finished"] + outcome["stopped"]
+    fertune.wait_for_no_leftovers()
+    assert not fertune.json("status", "runs/stopped")["active"]
+    assert fertune.json("resume", "runs/stopped")["trials"] == 8
+    check_complete(run, 8)
+
+
+def test_a_killed_worker_costs_a_trial_nothing_but_time(fertune: CommandLine):
+    search = fertune.start("search", write_plan(fertune.folder, 8, 1.0), "--name", "worker")
+    run = fertune.folder / "runs" / "worker"
+    wait_for_ends(run, 1, search)
+    workers = [line for line in fertune.leftovers() if line.startswith("ray::Trial")]
+    assert workers, fertune.leftovers()
+    subprocess.run(["pkill", "-KILL", "-g", str(search.pid), "-f", "^ray::Trial"], check=False)
+    out, err = search.communicate(timeout=200)
+    assert search.returncode == 0, f"{out}\n{err}"
+    check_complete(run, 8)

@@ -1,0 +1,120 @@
+"""The adapter, called as Tune calls it but in this process: one trial, its checkpoints and its reports."""
+
+import itertools
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spaces.fidelity import Fidelity
+from spaces.svm import SvmConfig
+from trainables.checkpoint import TrialCheckpoints
+from trainables.data.protocol import load_training
+from trainables.data.spec import DataSpec, ProtocolSpec
+from trainables.job import Assignment, Job
+from trainables.metrics import score
+from trainables.trial import Trial
+
+DATA = DataSpec(demo_images=700, protocol=ProtocolSpec(balance="none"))
+CONFIG = SvmConfig(kernel="linear", C=0.1)
+
+
+def tune_config(folder: Path, cache: Path, config: Any = CONFIG, recorded: int = 0, **job: Any) -> dict[str, Any]:
+    threads = {"svm": 1, "forest": 1, "resnet": 1}
+    values = {"checkpoints": folder / "checkpoints", "data": DATA, "cache": cache, "scale": Fidelity(), **job}
+    assignment = Assignment(trial=7, config=config, seed=0, recorded=recorded)
+    return {"job": Job(threads=threads, **values).model_dump(mode="json"), **assignment.model_dump(mode="json")}
+
+
+def steps(trial: Trial, count: int) -> list[dict[str, Any]]:
+    return [trial.step() for _ in range(count)]
+
+
+def without_times(report: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in report.items() if "second" not in k and k != "cache_hit"}
+
+
+def test_a_trial_reports_every_rung_and_keeps_its_last_checkpoint(tmp_path, cache):
+    trial = Trial(tune_config(tmp_path, cache))
+    reports = steps(trial, 4)
+    assert [report["fidelity"] for report in reports] == [1, 3, 9, 27]
+    assert all(a["total_seconds"] < b["total_seconds"] for a, b in itertools.pairwise(reports))
+    assert all(report["fit_seconds"] <= report["total_seconds"] for report in reports)
+    assert [path.name for path in (tmp_path / "checkpoints" / "00007").iterdir()] == ["27"]
+
+
+def test_the_kept_probabilities_give_the_reported_scores(tmp_path, cache):
+    report = Trial(tune_config(tmp_path, cache)).step()
+    probabilities = np.load(tmp_path / report["checkpoint"] / "validation.npy", allow_pickle=False)
+    scores = score(load_training(DATA, cache).validation.labels, probabilities)
+    assert (scores.accuracy, scores.macro_f1) == (report["val_accuracy"], report["val_macro_f1"])
+
+
+def test_another_worker_goes_on_where_one_died(tmp_path, cache):
+    (tmp_path / "straight").mkdir()
+    straight = steps(Trial(tune_config(tmp_path / "straight", cache)), 4)
+    first = steps(Trial(tune_config(tmp_path, cache)), 2)
+    rest = steps(Trial(tune_config(tmp_path, cache, recorded=3)), 2)
+    assert [without_times(r) for r in first + rest] == [without_times(r) for r in straight]
+    assert rest[0]["total_seconds"] > first[-1]["total_seconds"]
+
+
+@pytest.mark.parametrize("done", [2, 4])
+def test_a_measurement_the_driver_has_not_seen_is_reported_again_not_made_again(tmp_path, cache, done):
+    first = steps(Trial(tune_config(tmp_path, cache)), done)
+    assert Trial(tune_config(tmp_path, cache, recorded=1)).step() == first[-1]
+
+
+def test_a_warm_worker_takes_the_next_trial_and_finds_the_data_in_memory(tmp_path, cache):
+    trial = Trial(tune_config(tmp_path, cache))
+    trial.step()
+    values = tune_config(tmp_path, cache) | {"trial": 8}
+    assert trial.reset_config(values)
+    report = trial.step()
+    assert (report["trial"], report["fidelity"], report["cache_hit"]) == (8, 1, True)
+
+
+def test_set_up_does_no_work_and_leaves_no_trace(tmp_path, cache):
+    Trial(tune_config(tmp_path, cache))
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_learner_that_cannot_go_on_ends_its_trial_with_the_reason(tmp_path, cache):
+    config = {
+        "family": "resnet",
+        "weights": "none",
+        "head_lr": 10.0,
+        "backbone_lr": 10.0,
+        "epochs": 30,
+        "image_size": 32,
+    }
+    trial = Trial(tune_config(tmp_path, cache, config, scale=Fidelity(maximum=1)))
+    report = trial.step()
+    if "failed" in report:
+        assert set(report) == {"trial", "failed"}
+    else:
+        assert report["fidelity"] == 1
+
+
+def test_a_killed_writer_leaves_no_checkpoint_but_the_last_whole_one(tmp_path, cache):
+    trial = Trial(tune_config(tmp_path, cache))
+    steps(trial, 2)
+    folder = tmp_path / "checkpoints" / "00007"
+    shutil.copytree(folder / "3", folder / "tmp-9-1234")
+    checkpoints = TrialCheckpoints(tmp_path / "checkpoints", 7)
+    assert checkpoints.latest() == 3
+    trial.step()
+    assert [path.name for path in folder.iterdir()] == ["9"]
+
+
+def test_dropping_the_state_keeps_what_selection_needs(tmp_path, cache):
+    config = {"family": "resnet", "weights": "none", "epochs": 1, "image_size": 32}
+    Trial(tune_config(tmp_path, cache, config)).step()
+    checkpoints = TrialCheckpoints(tmp_path / "checkpoints", 7)
+    before = {path.name for path in checkpoints.path(1).iterdir()}
+    checkpoints.drop_state()
+    after = {path.name for path in checkpoints.path(1).iterdir()}
+    assert after == {"model", "validation.npy", "report.json"}
+    assert after < before

@@ -1,0 +1,200 @@
+"""The three-class protocol: what is cleaned away, and which faces train, validate and test.
+
+Everything here depends on the pixels, emotions and splits of the faces alone, not on the order of the rows nor on
+names, so that one data set in any layout and on any machine gives the same faces in the same order.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spaces.errors import InputError
+from trainables.data.faceset import CLASSES, EMOTIONS, SIDE, TEST, TRAIN, Faces, FaceSet, Images, Labels
+from trainables.data.spec import DataSpec, ProtocolSpec
+from trainables.data.store import load_faceset
+
+Rows: TypeAlias = NDArray[np.int64]
+
+
+class Verdict(IntEnum):
+    """Why a row is dropped; the first that applies, in this order.
+
+    Faults of the data come before `NO_CLASS`, which is a choice, so that their counts tell about the source whatever
+    emotions are used; `BLANK` comes first because blank images are equal to each other.
+    """
+
+    KEPT = 0
+    BLANK = 1
+    """The standard deviation of its pixels is below `blank_std`."""
+    LEAK = 2
+    """A training row whose image also stands in the test split."""
+    CONFLICT = 3
+    """The same image stands in the same split under another emotion."""
+    DUPLICATE = 4
+    """The same image stands earlier in the same split under the same emotion."""
+    NO_CLASS = 5
+    """Its emotion belongs to none of the three classes."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which rows of a source are used for what, and why the others are dropped.
+
+    Attributes:
+        train: Rows of the training faces, in training order (a fixed random order).
+        validation: Rows of the validation faces; likewise `test`.
+        verdicts: int8, (n,), a `Verdict` for each row of the source.
+    """
+
+    train: Rows
+    validation: Rows
+    test: Rows
+    verdicts: NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a trial may see.
+
+    Attributes:
+        train: The training faces.
+        validation: The validation faces.
+        fingerprint: The content hash of the whole source.
+        split: The hash of the images that nothing fitted may have seen: validation and the whole test split.
+    """
+
+    train: Faces
+    validation: Faces
+    fingerprint: str
+    split: str
+
+
+def load_training(spec: DataSpec, cache: Path) -> TrainingData:
+    """The training and validation faces of `spec`; parsed data is kept in `cache`.
+
+    Raises:
+        InputError: If the source cannot be read or a class has too few images.
+    """
+    stored = load_faceset(spec, cache)
+    parts = split(stored, spec.protocol)
+    _check_counts(spec, stored, parts.validation, 1, "validation")
+    needed = 1 if spec.protocol.balance == "none" else spec.protocol.balance
+    _check_counts(spec, stored, parts.train, needed, "training")
+    held_out = np.concatenate([stored.digests[parts.validation], stored.digests[stored.usage == TEST]])
+    return TrainingData(
+        train=_faces(stored, parts.train, spec.protocol),
+        validation=_faces(stored, parts.validation, spec.protocol),
+        fingerprint=stored.fingerprint,
+        split=blake2b(np.unique(held_out).tobytes(), digest_size=16).hexdigest(),
+    )
+
+
+def load_test(spec: DataSpec, cache: Path) -> Faces:
+    """The test faces of `spec`; never for anything that trains, tunes or chooses.
+
+    Raises:
+        InputError: If the source cannot be read or a class has no test image.
+    """
+    stored = load_faceset(spec, cache)
+    rows = split(stored, spec.protocol).test
+    _check_counts(spec, stored, rows, 1, "test")
+    return _faces(stored, rows, spec.protocol)
+
+
+def split(faces: FaceSet, spec: ProtocolSpec) -> Split:
+    """Clean `faces` and draw the splits.
+
+    Validation is drawn first: of each emotion, the share of usable training rows that ranks lowest by a hash of seed
+    and image. Whether a row is in it therefore depends on no class, no other emotion and no amount of training data;
+    with `balance`, a smaller training set is part of every larger one.
+    """
+    verdicts = judge(faces, spec)
+    usable = verdicts == Verdict.KEPT
+    pool = _ranked(faces, np.flatnonzero(usable & (faces.usage == TRAIN)), spec.seed, "validation")
+    validation = _first(pool, faces.emotions[pool], lambda n: max(1, int(spec.validation * n + 0.5)))
+    train = _ranked(faces, np.setdiff1d(pool, validation), spec.seed, "training")
+    if spec.balance != "none":
+        amount = spec.balance
+        train = _first(train, class_of(spec)[faces.emotions[train]], lambda n: min(n, amount))
+    test = _ranked(faces, np.flatnonzero(usable & (faces.usage == TEST)), spec.seed, "test")
+    return Split(train, validation, test, verdicts)
+
+
+def judge(faces: FaceSet, spec: ProtocolSpec) -> NDArray[np.int8]:
+    """A `Verdict` for each row, int8, (n,)."""
+    _, image = np.unique(faces.digests, return_inverse=True)
+    place = 2 * image + faces.usage  # the same for copies of one image within one split
+    _, first_rows = np.unique(place, return_index=True)
+    first = np.zeros(len(faces), bool)
+    first[first_rows] = True
+    emotions_at = np.bincount(np.unique(place * len(EMOTIONS) + faces.emotions) // len(EMOTIONS))
+    tests = [
+        (Verdict.BLANK, pixel_std(faces.images) < spec.blank_std),
+        (Verdict.LEAK, (faces.usage == TRAIN) & np.isin(image, image[faces.usage == TEST])),
+        (Verdict.CONFLICT, emotions_at[place] > 1),
+        (Verdict.DUPLICATE, ~first),
+        (Verdict.NO_CLASS, class_of(spec)[faces.emotions] < 0),
+    ]
+    verdicts = np.select([holds for _, holds in tests], [verdict for verdict, _ in tests], Verdict.KEPT)
+    return verdicts.astype(np.int8)
+
+
+def class_of(spec: ProtocolSpec) -> Labels:
+    """The class of each emotion: int8, (7,), an index into `CLASSES`, -1 where it has none."""
+    classes = np.full(len(EMOTIONS), -1, np.int8)
+    for number, name in enumerate(CLASSES):
+        for emotion in getattr(spec, name):
+            classes[EMOTIONS.index(emotion)] = number
+    return classes
+
+
+def pixel_std(images: Images) -> NDArray[np.float64]:
+    """The standard deviation of the pixels of each image, (n,), in gray levels; sums are whole numbers, so exact."""
+    pixels = images.reshape(len(images), -1)
+    total = pixels.sum(axis=1, dtype=np.int64)
+    squares = np.einsum("ij,ij->i", pixels, pixels, dtype=np.int64)
+    size = SIDE * SIDE
+    variance: NDArray[np.float64] = (size * squares - total**2) / size**2
+    return np.sqrt(variance)
+
+
+def _ranked(faces: FaceSet, rows: Rows, seed: int, purpose: str) -> Rows:
+    """`rows` in an order that a hash of seed, purpose and image gives: random, yet the same for any order of rows."""
+    salt = f"{seed} {purpose} ".encode()
+    hashes = b"".join(blake2b(salt + digest.tobytes(), digest_size=8).digest() for digest in faces.digests[rows])
+    return rows[np.argsort(np.frombuffer(hashes, "<u8"), kind="stable")]
+
+
+def _first(rows: Rows, groups: NDArray[Any], count: Callable[[int], int]) -> Rows:
+    """The first `count(size)` of `rows` in each group, in the order of `rows`."""
+    chosen = np.zeros(len(rows), bool)
+    for group in np.unique(groups):
+        members = np.flatnonzero(groups == group)
+        chosen[members[: count(len(members))]] = True
+    return rows[chosen]
+
+
+def _faces(source: FaceSet, rows: Rows, spec: ProtocolSpec) -> Faces:
+    emotions = source.emotions[rows]
+    return Faces(
+        images=np.ascontiguousarray(source.images[rows]),
+        labels=class_of(spec)[emotions],
+        emotions=emotions,
+        names=tuple(source.names[row] for row in rows),
+    )
+
+
+def _check_counts(spec: DataSpec, faces: FaceSet, rows: Rows, needed: int, purpose: str) -> None:
+    counts = np.bincount(class_of(spec.protocol)[faces.emotions[rows]], minlength=len(CLASSES))
+    for name, count in zip(CLASSES, counts, strict=True):
+        if count < needed:
+            raise InputError(
+                f"{spec.source}: too few images of class {name} for {purpose}: {count}, needed {needed}"
+                + ("; lower `balance` or set it to none" if needed > 1 else "")
+            )

@@ -1,0 +1,107 @@
+"""Hand-made features of faces: pixels or HOG, standardized, rotated to principal components where asked for."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import eigh
+
+from spaces.features import FeatureConfig
+from trainables.data.faceset import SIDE, Images
+
+ORIENTATIONS = 9
+# Raw features lie in 0..1. One that varies by less than this among the training images tells nothing, and must not
+# become large on a face in which it happens to vary.
+LEAST_STD = 1e-3
+
+
+def mirrored(images: Images) -> Images:
+    """The images, (n, 48, 48), followed by their mirror images: (2n, 48, 48)."""
+    return np.concatenate([images, images[:, :, ::-1]])
+
+
+def describe(config: FeatureConfig, images: Images) -> NDArray[np.float32]:
+    """Raw features of faces, which depend on no other face.
+
+    HOG as in Dalal and Triggs, "Histograms of Oriented Gradients for Human Detection" (CVPR 2005): blocks of 2 x 2
+    cells, one cell apart, each normalized (L2-Hys).
+
+    Args:
+        config: Which features.
+        images: uint8, (n, 48, 48).
+
+    Returns:
+        float32, (n, d), in 0..1. d is 2304 for pixels and 1764, 900 or 324 for HOG cells of 6, 8 or 12 pixels.
+    """
+    if config.kind == "pixels":
+        return np.multiply(images.reshape(len(images), SIDE * SIDE), np.float32(1 / 255), dtype=np.float32)
+    cell = config.hog_cell
+    hog = cv2.HOGDescriptor((SIDE, SIDE), (2 * cell, 2 * cell), (cell, cell), (cell, cell), ORIENTATIONS)
+    raw = np.empty((len(images), hog.getDescriptorSize()), dtype=np.float32)
+    for row, image in zip(raw, images, strict=True):
+        row[:] = hog.compute(image)
+    return raw
+
+
+def principal_axes(centred: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """The directions in which `centred`, (n, d), varies most, as orthonormal rows: (k, d), strongest first.
+
+    k is `count` or, if that is less, the number of directions in which n points can vary: at most d and n - 1.
+    Eigenvectors of the smaller of the covariance and the Gram matrix: exact, and without random choices.
+    """
+    n, d = centred.shape
+    wide = n < d
+    product = centred @ centred.T if wide else centred.T @ centred
+    size, count = len(product), min(count, n - 1, d)
+    values, vectors = eigh(product, subset_by_index=(size - count, size - 1), overwrite_a=True)
+    kept = values > 1e-6 * values[-1]
+    vectors = vectors[:, kept]
+    axes = (vectors.T @ centred) / np.sqrt(values[kept, None]) if wide else vectors.T
+    return np.ascontiguousarray(axes[::-1], dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Features:
+    """What was fitted on training images to turn faces into the vectors that svm and forest see.
+
+    Attributes:
+        config: Which features.
+        mean: float32, (r,), mean of the raw features.
+        factor: float32, (r,), what a raw feature is multiplied by once its mean is taken away: 1 / its standard
+            deviation, and one factor for all that makes the mean squared length of the training vectors one. So a
+            kernel's gamma is in units of scikit-learn's "scale", and C means the same for all features.
+        axes: float32, (d, r), the principal axes, if PCA is asked for.
+    """
+
+    config: FeatureConfig
+    mean: NDArray[np.float32]
+    factor: NDArray[np.float32]
+    axes: NDArray[np.float32] | None = None
+
+    @classmethod
+    def fit(cls, config: FeatureConfig, raw: NDArray[np.float32]) -> Self:
+        """Fit on the raw features of training images, (n, r); `config.pca` above what n images allow is lowered."""
+        mean = raw.mean(axis=0, dtype=np.float64).astype(np.float32)
+        factor = (1 / np.maximum(raw.std(axis=0, dtype=np.float64), LEAST_STD)).astype(np.float32)
+        vectors = (raw - mean) * factor
+        axes = principal_axes(vectors, config.pca) if config.pca else None
+        if axes is not None:
+            vectors = vectors @ axes.T
+        length = np.sqrt(np.square(vectors).sum(axis=1, dtype=np.float64).mean())
+        return cls(config, mean, factor / np.float32(length or 1.0), axes)
+
+    def apply(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The vectors, float32, (n, d), of raw features, (n, r)."""
+        vectors = (raw - self.mean) * self.factor
+        return vectors if self.axes is None else vectors @ self.axes.T
+
+    def transform(self, images: Images) -> NDArray[np.float32]:
+        """The vectors, float32, (n, d), of faces, uint8, (n, 48, 48)."""
+        return self.apply(describe(self.config, images))
+
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        """All that was fitted, by name; `Features(config, **arrays)` is the same again."""
+        fitted = {"mean": self.mean, "factor": self.factor}
+        return fitted if self.axes is None else fitted | {"axes": self.axes}

@@ -1,0 +1,79 @@
+"""What the learners on hand-made features share: threads, checkpoints, and the model so far."""
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from spaces.errors import InputError
+from spaces.fidelity import Fidelity
+from spaces.forest import ForestConfig
+from spaces.svm import SvmConfig
+from trainables.base import Learner, Model, Task
+from trainables.data.faceset import Images
+from trainables.files import read_form
+from trainables.threads import limit_threads
+
+C = TypeVar("C", SvmConfig, ForestConfig)
+M = TypeVar("M", bound=Model)
+
+
+class Progress(BaseModel):
+    """What a checkpoint is of, and how far: `training.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    config: Annotated[SvmConfig | ForestConfig, Field(discriminator="family")]
+    scale: Fidelity
+    seed: int
+    images: int
+    fidelity: int = Field(ge=1)
+
+
+class HandmadeLearner(Learner, Generic[C, M]):
+    """A learner all of whose state is its model and its fidelity.
+
+    Args:
+        config: What to train.
+        task: What to train it on.
+    """
+
+    model_class: ClassVar[type[Model]]
+
+    def __init__(self, config: C, task: Task) -> None:
+        super().__init__(task)
+        self.config = config
+        self._model: M | None = None
+
+    @property
+    def model(self) -> M:
+        if self._model is None:
+            raise RuntimeError("no model yet: call fit_to or load first")
+        return self._model
+
+    def predict_proba(self, images: Images) -> NDArray[np.float32]:
+        limit_threads(self.task.threads)
+        return super().predict_proba(images)
+
+    def save(self, folder: Path) -> None:
+        (folder / "model").mkdir(parents=True, exist_ok=True)
+        self.model.save(folder / "model")
+        (folder / "training.json").write_text(self._progress(self.fidelity).model_dump_json(indent=2))
+
+    def load(self, folder: Path) -> None:
+        path = folder / "training.json"
+        found = read_form(Progress, path)
+        mine = self._progress(found.fidelity)
+        differing = [name for name in Progress.model_fields if getattr(found, name) != getattr(mine, name)]
+        if differing:
+            raise InputError(f"{path}: a checkpoint of another training; it differs in {', '.join(differing)}")
+        self._model = self.model_class.load(folder / "model")  # type: ignore[assignment]  # M is model_class
+        self.fidelity = found.fidelity
+
+    def _progress(self, fidelity: int) -> Progress:
+        task = self.task
+        return Progress(
+            config=self.config, scale=task.scale, seed=task.seed, images=len(task.faces), fidelity=fidelity
+        )

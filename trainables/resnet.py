@@ -1,0 +1,212 @@
+"""The resnet family: residual networks fine-tuned on faces."""
+
+from pathlib import Path
+from typing import Self, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from spaces.errors import InputError
+from spaces.fidelity import Fidelity
+from spaces.resnet import Arch, ImageSize, ResnetConfig
+from trainables.backbones import empty_net, prepare, random_net
+from trainables.base import Learner, Model, Task, TrainingError
+from trainables.data.faceset import CLASSES, Images
+from trainables.finetuning import FineTuning
+from trainables.optimization import optimizer_tensors, rate_factor
+from trainables.precision import Compute, cpu_threads, out_of_memory, release_memory
+from trainables.weights import check_fit, load_backbone, read_tensors, resolve_weights
+
+PREDICT_BATCH = 128
+
+Form = TypeVar("Form", bound=BaseModel)
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelForm(_Form):
+    """What predicting needs besides the tensors: `model.json`."""
+
+    arch: Arch
+    image_size: ImageSize
+
+
+class Progress(_Form):
+    """What a checkpoint is of, and how far: `training.json`."""
+
+    config: ResnetConfig
+    scale: Fidelity
+    seed: int
+    images: int
+    fidelity: int = Field(ge=0)
+
+
+class ResnetModel(Model):
+    """A residual network that predicts.
+
+    Args:
+        net: The network, on the device of `compute`.
+        form: What it is.
+        compute: Where and in which precision it runs.
+    """
+
+    def __init__(self, net: nn.Module, form: ModelForm, compute: Compute) -> None:
+        self.net = net
+        self.form = form
+        self.compute = compute
+
+    @torch.inference_mode()
+    def predict_proba(self, images: Images) -> NDArray[np.float32]:
+        self.net.eval()
+        probabilities = np.empty((len(images), len(CLASSES)), dtype=np.float32)
+        for start in range(0, len(images), PREDICT_BATCH):
+            part = slice(start, start + PREDICT_BATCH)
+            batch = prepare(torch.tensor(images[part], device=self.compute.device), self.form.image_size)
+            with self.compute.autocast():
+                logits = self.net(batch)
+            probabilities[part] = logits.float().softmax(dim=1).cpu().numpy()
+        return probabilities
+
+    def save(self, folder: Path) -> None:
+        _save_tensors(self.net.state_dict(), folder / "model.safetensors")
+        (folder / "model.json").write_text(self.form.model_dump_json(indent=2))
+
+    @classmethod
+    def load(cls, folder: Path, compute: Compute | None = None) -> Self:
+        compute = compute or Compute.best()
+        form = _read_form(ModelForm, folder / "model.json")
+        path = folder / "model.safetensors"
+        net, tensors = empty_net(form.arch), read_tensors(path)
+        check_fit(tensors, net.state_dict(), path)
+        net.load_state_dict(tensors)
+        return cls(compute.place(net), form, compute)
+
+
+class ResnetLearner(Learner):
+    """Fine-tunes a residual network; the full budget is counted in optimizer steps.
+
+    On a CPU with the same number of threads the same config, task and fidelity give the same bits.
+
+    Args:
+        config: What to train.
+        task: What to train it on.
+        compute: Where and in which precision; by default the best this machine has.
+    """
+
+    def __init__(self, config: ResnetConfig, task: Task, compute: Compute | None = None) -> None:
+        super().__init__(task)
+        self.config = config
+        self.compute = compute or Compute.best()
+        self._training: FineTuning | None = None
+
+    @property
+    def model(self) -> ResnetModel:
+        """The network as trained so far, not a copy: it goes on changing when training does."""
+        form = ModelForm(arch=self.config.arch, image_size=self.config.image_size)
+        return ResnetModel(self._begun.net, form, self.compute)
+
+    @property
+    def _begun(self) -> FineTuning:
+        if self._training is None:
+            raise RuntimeError("no model yet: call fit_to or load first")
+        return self._training
+
+    def predict_proba(self, images: Images) -> NDArray[np.float32]:
+        with cpu_threads(self.task.threads):
+            return super().predict_proba(images)
+
+    def fit_to(self, fidelity: int) -> dict[str, float]:
+        self._check_target(fidelity)
+        try:
+            with cpu_threads(self.task.threads):
+                measured = self._fit_to(fidelity)
+            self.fidelity = fidelity
+            return measured
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            reason = str(error).partition("\n")[0]
+        finally:
+            if self.fidelity != fidelity:
+                # Stopped between two fidelities, of which a checkpoint knows nothing: this learner begins again.
+                self._training, self.fidelity = None, 0
+        # Only past the handler: its exception held the frames that held the tensors.
+        release_memory(self.compute)
+        size = self.config.image_size
+        raise TrainingError(
+            f"out of memory on {self.compute.device}: batches of {self.config.batch_size} images of {size} x {size} "
+            f"pixels through {self.config.arch} ({reason})"
+        )
+
+    def _fit_to(self, fidelity: int) -> dict[str, float]:
+        training = self._training = self._training or self._begin()
+        units = self.task.scale.units
+        first = units(training.total_steps, self.fidelity) if self.fidelity else 0
+        steps = range(first, units(training.total_steps, fidelity))
+        measured = {
+            "images": float(len(steps) * self.config.batch_size),
+            "learning_rate": self.config.head_lr * rate_factor(steps.stop - 1, training.total_steps),
+        }
+        # With fewer steps than fidelities, neighbouring fidelities are the same step.
+        return measured | {"train_loss": training.run(steps)} if steps else measured
+
+    def _begin(self) -> FineTuning:
+        net = random_net(self.config.arch, self.task.seed)
+        weights = resolve_weights(self.config.arch, self.config.weights)
+        if weights is not None:
+            load_backbone(net, weights)
+        return FineTuning(self.compute.place(net), self.config, self.task, self.compute)
+
+    def save(self, folder: Path) -> None:
+        training = self._begun
+        (folder / "model").mkdir(parents=True, exist_ok=True)
+        self.model.save(folder / "model")
+        _save_tensors(optimizer_tensors(training.net, training.optimizer), folder / "training.safetensors")
+        (folder / "training.json").write_text(self._progress().model_dump_json(indent=2))
+
+    def load(self, folder: Path) -> None:
+        path = folder / "training.json"
+        found = _read_form(Progress, path)
+        mine = self._progress()
+        differing = [name for name in Progress.model_fields if getattr(found, name) != getattr(mine, name)]
+        if set(differing) - {"fidelity"}:
+            raise InputError(f"{path}: a checkpoint of another training; it differs in {', '.join(differing)}")
+        net = ResnetModel.load(folder / "model", self.compute).net
+        training = FineTuning(net, self.config, self.task, self.compute)
+        path = folder / "training.safetensors"
+        tensors, state = read_tensors(path), optimizer_tensors(training.net, training.optimizer)
+        check_fit(tensors, state, path)
+        for name, tensor in state.items():
+            tensor.copy_(tensors[name])
+        self._training = training
+        self.fidelity = found.fidelity
+
+    def _progress(self) -> Progress:
+        return Progress(
+            # Where the weights came from no longer matters, and `imagenet` may have become the path of a file.
+            config=self.config.model_copy(update={"weights": "none"}),
+            scale=self.task.scale,
+            seed=self.task.seed,
+            images=len(self.task.faces),
+            fidelity=self.fidelity,
+        )
+
+
+def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    # The format stores plain layouts only, and the weights are channels last.
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+
+
+def _read_form(kind: type[Form], path: Path) -> Form:
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValidationError as error:
+        raise InputError(f"{path}: not what a resnet writes ({error.errors()[0]['msg']})") from error

@@ -1,0 +1,214 @@
+"""The svm family: pairwise support vector machines with calibrated probabilities."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from spaces.svm import SvmConfig
+from trainables.base import Model, TrainingError, class_weights
+from trainables.data.faceset import CLASSES, Images, Labels
+from trainables.features import Features, describe, mirrored
+from trainables.files import read_arrays, read_form
+from trainables.handmade import HandmadeLearner
+from trainables.platt import PAIRS, couple, fit_platt
+from trainables.subsets import held_out, subset
+from trainables.threads import limit_threads
+
+KERNEL_CACHE_MB = 500
+PREDICT_BATCH = 512
+HELD_OUT = 0.2
+
+
+@dataclass(frozen=True)
+class Machines:
+    """The three pairwise machines of one fit, as arrays.
+
+    Attributes:
+        config: What was trained.
+        features: What turns faces into the vectors that the kernel sees.
+        vectors: float32, (m, d), the support vectors; for the linear kernel the normals of the three planes.
+        coefficients: float32, (m, 3), weight of each kernel value in each decision, columns in the order of `PAIRS`.
+        intercepts: float32, (3,), added to the decisions.
+    """
+
+    config: SvmConfig
+    features: Features
+    vectors: NDArray[np.float32]
+    coefficients: NDArray[np.float32]
+    intercepts: NDArray[np.float32]
+
+    def decisions(self, images: Images) -> NDArray[np.float32]:
+        """Decision values, float32, (n, 3), positive for the first class of the pair."""
+        decisions = np.empty((len(images), len(PAIRS)), dtype=np.float32)
+        for start in range(0, len(images), PREDICT_BATCH):
+            part = slice(start, start + PREDICT_BATCH)
+            vectors = self.features.transform(images[part])
+            decisions[part] = kernel(self.config, vectors, self.vectors) @ self.coefficients + self.intercepts
+        return decisions
+
+
+def kernel(config: SvmConfig, left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Kernel values, float32, (n, m), of vectors (n, d) and (m, d), as scikit-learn's `SVC` defines them."""
+    products = left @ right.T
+    if config.kernel == "linear":
+        return products
+    if config.kernel == "rbf":
+        distances = np.square(left).sum(axis=1)[:, None] + np.square(right).sum(axis=1) - 2 * products
+        return np.exp(-np.float32(config.gamma) * np.maximum(distances, 0))
+    products = np.float32(config.gamma) * products + np.float32(config.coef0)
+    return np.tanh(products) if config.kernel == "sigmoid" else products**config.degree
+
+
+def fit_machines(config: SvmConfig, images: Images, labels: Labels) -> Machines:
+    """Fit features and machines on faces, uint8, (n, 48, 48), of the classes `labels`, int8, (n,).
+
+    Every class weighs the same. Where the config mirrors, mirror images are added.
+
+    Raises:
+        TrainingError: If the machines cannot be fitted.
+    """
+    if config.features.mirror:
+        images, labels = mirrored(images), np.tile(labels, 2)
+    raw = describe(config.features, images)
+    features = Features.fit(config.features, raw)
+    machine = svc_class()(
+        kernel=config.kernel,
+        C=config.C,
+        # Absolute: `features` gives vectors of which scikit-learn's "scale" is 1.
+        gamma=config.gamma,
+        degree=config.degree,
+        coef0=config.coef0,
+        class_weight=dict(enumerate(class_weights(labels))),
+        cache_size=KERNEL_CACHE_MB,
+    )
+    try:
+        machine.fit(features.apply(raw), labels)
+    except (MemoryError, RuntimeError) as error:
+        raise TrainingError(f"the svm cannot be fitted on {len(labels)} images: {error}") from error
+    return _machines(config, features, machine)
+
+
+def svc_class() -> type[Any]:
+    """scikit-learn-intelex's `SVC` where there is one for this machine (about ten times as fast), else the stock one.
+
+    Both solve the same problem to the same tolerance; see `tests/test_trainables_svm.py` for how far they agree.
+    """
+    try:
+        from sklearnex.svm import SVC
+    except ImportError:
+        from sklearn.svm import SVC
+    return SVC  # type: ignore[no-any-return]  # neither library is typed
+
+
+def _machines(config: SvmConfig, features: Features, machine: Any) -> Machines:
+    vectors = np.asarray(machine.support_vectors_, dtype=np.float32)
+    coefficients = pair_coefficients(np.asarray(machine.dual_coef_), np.asarray(machine.n_support_))
+    if config.kernel == "linear":
+        vectors, coefficients = coefficients.T @ vectors, np.eye(len(PAIRS), dtype=np.float32)
+    intercepts = np.asarray(machine.intercept_, dtype=np.float32)
+    if not all(np.isfinite(values).all() for values in (vectors, coefficients, intercepts)):
+        raise TrainingError("the svm's coefficients are not finite; lower C, gamma or degree")
+    return Machines(config, features, vectors, coefficients, intercepts)
+
+
+def pair_coefficients(dual: NDArray[Any], counts: NDArray[Any]) -> NDArray[np.float32]:
+    """A column for each pair from libsvm's packed dual coefficients.
+
+    libsvm sorts support vectors by class and gives each a coefficient for every other class, in the order of those.
+
+    Args:
+        dual: (2, m).
+        counts: Number of support vectors of each class, (3,), m in all.
+
+    Returns:
+        float32, (m, 3), zero where a vector belongs to neither class of the pair.
+    """
+    ends = np.cumsum(counts)
+    coefficients = np.zeros((dual.shape[1], len(PAIRS)), dtype=np.float32)
+    for column, (first, second) in enumerate(PAIRS):
+        for own, other in ((first, second), (second, first)):
+            rows = slice(ends[own] - counts[own], ends[own])
+            coefficients[rows, column] = dual[other - (other > own), rows]
+    return coefficients
+
+
+@dataclass(frozen=True)
+class SvmModel(Model):
+    """Pairwise machines and the curves that make their decisions probabilities.
+
+    Attributes:
+        machines: Fitted on all images of the trial's subset.
+        curves: float32, (3, 2), from `fit_platt`.
+    """
+
+    machines: Machines
+    curves: NDArray[np.float32]
+
+    def predict_proba(self, images: Images) -> NDArray[np.float32]:
+        return couple(self.machines.decisions(images), self.curves)
+
+    def save(self, folder: Path) -> None:
+        machines = self.machines
+        arrays = machines.features.arrays() | {
+            "vectors": machines.vectors,
+            "coefficients": machines.coefficients,
+            "intercepts": machines.intercepts,
+            "curves": self.curves,
+        }
+        # The format stores plain layouts only.
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "model.safetensors")
+        (folder / "model.json").write_text(machines.config.model_dump_json(indent=2))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        config = read_form(SvmConfig, folder / "model.json")
+        pairs = len(PAIRS)
+        shapes = Features.shapes(config.features) | {
+            "vectors": ("m", "d"),
+            "coefficients": ("m", pairs),
+            "intercepts": (pairs,),
+            "curves": (pairs, 2),
+        }
+        arrays = read_arrays(folder / "model.safetensors", shapes)
+        curves = arrays.pop("curves")
+        fitted = {name: arrays.pop(name) for name in ("vectors", "coefficients", "intercepts")}
+        return cls(Machines(config, Features(config.features, **arrays), **fitted), curves)
+
+
+class SvmLearner(HandmadeLearner[SvmConfig, SvmModel]):
+    """Fits machines on a growing, nested and stratified share of the training images.
+
+    Each fidelity is fitted anew on its subset. Probabilities come from Platt scaling by hold-out: machines fitted on
+    80 % of the subset decide on the other 20 %, mirror images left out, which calibrates the decisions of the machines
+    fitted on the whole subset.
+    """
+
+    model_class = SvmModel
+
+    def fit_to(self, fidelity: int) -> dict[str, float]:
+        self._check_target(fidelity)
+        svc_class()  # loads its library, so that the limit holds for it
+        limit_threads(self.task.threads)
+        faces = self.task.faces
+        rows = subset(faces.labels, self.task.seed, self.task.scale, fidelity)
+        images, labels = faces.images[rows], faces.labels[rows]
+        held = held_out(labels, HELD_OUT)
+        rehearsal = fit_machines(self.config, images[~held], labels[~held])
+        curves = fit_platt(_finite(rehearsal.decisions(images[held])), labels[held])
+        self._model = SvmModel(fit_machines(self.config, images, labels), curves)
+        self.fidelity = fidelity
+        seen = len(rows) + np.count_nonzero(~held)
+        return {"images": float(seen * (2 if self.config.features.mirror else 1))}
+
+
+def _finite(decisions: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not np.isfinite(decisions).all():
+        raise TrainingError("the svm's decisions are not finite; lower gamma or degree")
+    return decisions
+
+
+assert len(CLASSES) == len(PAIRS)

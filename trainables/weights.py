@@ -1,0 +1,124 @@
+"""Weights a backbone starts from: torchvision's own, or a file. Nothing is unpickled."""
+
+import hashlib
+from http.client import HTTPException
+from pathlib import Path
+from urllib.parse import urlparse
+
+import torch
+import torchvision
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from spaces.errors import InputError
+from spaces.resnet import Arch
+
+SUFFIXES = (".safetensors", ".pth", ".pt")
+HEAD = "fc."
+
+
+def resolve_weights(arch: Arch, weights: str) -> Path | None:
+    """The file that `weights` means, or None for `none`; what it returns, as a string, resolves to itself.
+
+    Args:
+        arch: The architecture.
+        weights: `none`, `imagenet` or a path, as in `ResnetConfig.weights`.
+
+    Raises:
+        InputError: If the file is missing and cannot be downloaded, is not what its name says, or is of no known kind.
+    """
+    if weights == "none":
+        return None
+    if weights == "imagenet":
+        return cached_file(torchvision.models.get_model_weights(arch).DEFAULT.url)
+    path = Path(weights)
+    if path.suffix not in SUFFIXES:
+        raise InputError(
+            f"weights {weights!r}: allowed are none, imagenet or the path of a {', '.join(SUFFIXES[:-1])} "
+            f"or {SUFFIXES[-1]} file"
+        )
+    if not path.is_file():
+        raise InputError(f"weights {path}: there is no such file")
+    return path
+
+
+def cached_file(url: str) -> Path:
+    """The file of `url` in torch's cache, downloaded if absent and checked against the hash in its name.
+
+    torchvision's names end in the first digits of the file's sha256, as in `resnet18-f37072fd.pth`.
+
+    Raises:
+        InputError: If it is absent and cannot be downloaded, or is another file than its name says.
+    """
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    path = folder / Path(urlparse(url).path).name
+    digits = path.stem.rpartition("-")[2]
+    if not path.is_file():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=digits, progress=False)
+        # A download of other content than expected is a RuntimeError.
+        except (OSError, HTTPException, RuntimeError) as error:
+            raise InputError(
+                f"imagenet weights: {url} cannot be downloaded ({error}); put the file {path.name} into {folder}"
+            ) from error
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(digits):
+        raise InputError(
+            f"weights {path}: the file's sha256 must begin with {digits}, as its name says, but begins with "
+            f"{found[: len(digits)]}; delete it and fetch it again from {url}"
+        )
+    return path
+
+
+def load_backbone(net: nn.Module, path: Path) -> None:
+    """Copy the weights in `path` into `net`, the head (`fc.*`) left as it is.
+
+    Raises:
+        InputError: If the file cannot be read or does not fit the network.
+    """
+    tensors = {key: value for key, value in read_tensors(path).items() if not key.startswith(HEAD)}
+    expected = {key: value for key, value in net.state_dict().items() if not key.startswith(HEAD)}
+    # Counters of batches, which files of old torch versions lack, are of no use to a training that starts.
+    expected = {key: value for key, value in expected.items() if not key.endswith("num_batches_tracked")}
+    tensors = {key: value for key, value in tensors.items() if not key.endswith("num_batches_tracked")}
+    check_fit(tensors, expected, path)
+    net.load_state_dict(tensors, strict=False)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The named tensors in a `.safetensors`, `.pth` or `.pt` file, on the CPU.
+
+    Raises:
+        InputError: If the file is missing or holds anything but named tensors.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            tensors = load_file(path)
+        else:
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+    except Exception as error:  # torch's restricted reader meets garbled bytes with errors of many kinds
+        raise InputError(f"{path}: not a file of tensors that can be read without running code") from error
+    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+        raise InputError(f"{path}: the file must hold named tensors and nothing else (a saved state dict)")
+    return tensors
+
+
+def check_fit(tensors: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
+    """Compare the tensors found in `path` with those expected, by name and shape.
+
+    Raises:
+        InputError: If they differ; it names the first of each kind of difference.
+    """
+    differences = {
+        "missing": [key for key in expected if key not in tensors],
+        "unknown": [key for key in tensors if key not in expected],
+        "of another shape": [key for key in expected if key in tensors and tensors[key].shape != expected[key].shape],
+    }
+    found = [f"{len(keys)} {kind} ({keys[0]} first)" for kind, keys in differences.items() if keys]
+    if found:
+        raise InputError(f"{path}: its tensors do not fit the network: {', '.join(found)}")
