@@ -133,19 +133,9 @@ def _manifest(run: RunFolder, winner: TrialRecord) -> Manifest:
         seed=winner.seed,
         data=run.data_spec(),
         metrics=Metrics(validation=validation, test=reading.test if reading else None, test_readings=len(readings)),
-        provenance=_provenance(run),
+        provenance=run.provenance_values(),
         files={},
     )
-
-
-def _provenance(run: RunFolder) -> dict[str, Any]:
-    try:
-        values = json.loads(run.provenance.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{run.provenance}: cannot read the run's provenance ({error})") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{run.provenance}: a run's provenance is a mapping, found {type(values).__name__}")
-    return values
 
 
 def _hashes(folder: Path) -> dict[str, str]:

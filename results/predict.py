@@ -22,8 +22,11 @@ LARGEST_CROP = 64
 SMALLEST_FACE = 0.1
 """Faces smaller than this share of the image's shorter side are not looked for."""
 MARGIN = 0.025
-"""Added on each side of a detected face, as a share of its side. Where this detector found faces in FER2013 (309 of
-400), its box covered 95 % of the picture's side at the median: the faces a model is trained on carry just this much."""
+"""Added on each side of a detected face, as a share of its side. Where this detector found faces in FER2013, its box
+covered 95 % of the picture's side at the median: the faces a model is trained on carry just this much."""
+NEIGHBORS = 3
+"""Overlapping detections a face needs. Of 800 FER2013 faces enlarged into a picture with a background, 72 % were found
+and 5 to 6 % were mistaken; asking for 5 found 68.5 % and mistook 4 to 6 %."""
 
 Box = tuple[int, int, int, int]
 
@@ -91,7 +94,7 @@ def find_face(gray: Images, detector: Any) -> Box | None:
     if max(gray.shape) <= LARGEST_CROP:
         return None
     smallest = max(24, round(SMALLEST_FACE * min(gray.shape)))
-    found = detector.detectMultiScale(gray, scaleFactor=1.1, minNeighbors=5, minSize=(smallest, smallest))
+    found = detector.detectMultiScale(gray, scaleFactor=1.1, minNeighbors=NEIGHBORS, minSize=(smallest, smallest))
     if len(found) == 0:
         return None
     x, y, width, height = max(found, key=lambda box: box[2] * box[3])

@@ -1,11 +1,13 @@
 """The layout of a run folder, in one place."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from spaces.errors import InputError
+from trainables.data.protocol import TrainingData
 from trainables.data.spec import DataSpec
 
 
@@ -51,3 +53,30 @@ class RunFolder:
     def data_spec(self) -> DataSpec:
         """What the saved plan says about data."""
         return DataSpec.model_validate(self.plan_values()["data"])
+
+    def provenance_values(self) -> dict[str, Any]:
+        """The run's provenance as plain values.
+
+        Raises:
+            InputError: If it is missing or cannot be read.
+        """
+        try:
+            values = json.loads(self.provenance.read_text())
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.provenance}: cannot read the run's provenance ({error})") from error
+        if not isinstance(values, dict):
+            raise InputError(f"{self.provenance}: a run's provenance is a mapping, found {type(values).__name__}")
+        return values
+
+    def check_data(self, data: TrainingData) -> None:
+        """Make sure that `data` is what the run was made on.
+
+        Raises:
+            InputError: If the source or the split has changed since the run began.
+        """
+        began_with = self.provenance_values().get("data", {})
+        if (began_with.get("fingerprint"), began_with.get("split")) != (data.fingerprint, data.split):
+            raise InputError(
+                f"{self.path}: the data at {self.data_spec().source} or their split are not those the run began with, "
+                f"so its figures do not hold for them; bring the data back or start another run"
+            )

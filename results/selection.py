@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 from rich import box
 from rich.console import Group
@@ -24,7 +24,7 @@ from results.leaderboard import TrialRecord, incumbent, record_json, trials_in
 from results.run_folder import RunFolder
 from spaces.errors import InputError
 from trainables.checkpoint import VALIDATION
-from trainables.data.faceset import CLASSES
+from trainables.data.faceset import CLASSES, Faces
 from trainables.data.protocol import load_test, load_training
 from trainables.families import load_model
 from trainables.metrics import Scores, score
@@ -186,7 +186,9 @@ def _warning(readings: int) -> str | None:
 
 def _read_test(run: RunFolder, winner: TrialRecord, cache: Path) -> Reading:
     spec = run.data_spec()
-    validation = _validation_scores(run, winner, load_training(spec, cache).validation.labels)
+    data = load_training(spec, cache)
+    run.check_data(data)
+    validation = _validation_scores(run, winner, data.validation)
     checkpoint = winner.measurements[-1].checkpoint
     model = load_model(winner.family, run.path / checkpoint / "model")
     test = load_test(spec, cache)
@@ -200,22 +202,17 @@ def _read_test(run: RunFolder, winner: TrialRecord, cache: Path) -> Reading:
     )
 
 
-def _validation_scores(run: RunFolder, winner: TrialRecord, labels: NDArray[Any]) -> Scores:
-    """Score the kept validation probabilities; that they give the recorded figure shows the data is still the run's."""
+def _validation_scores(run: RunFolder, winner: TrialRecord, validation: Faces) -> Scores:
     measured = winner.measurements[-1]
     path = run.path / measured.checkpoint / VALIDATION
     try:
-        probabilities = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        scores = score(validation.labels, np.load(path, allow_pickle=False))
+    except (OSError, ValueError, EOFError, IndexError) as error:
+        raise InputError(f"{path}: not the validation probabilities of trial {winner.trial} ({error})") from error
+    if abs(scores.accuracy - measured.val_accuracy) > 1e-6:
         raise InputError(
-            f"{path}: cannot read the validation probabilities of trial {winner.trial} ({error})"
-        ) from error
-    scores = score(labels, probabilities) if probabilities.shape == (len(labels), 3) else None
-    if scores is None or abs(scores.accuracy - measured.val_accuracy) > 1e-6:
-        found = f"{scores.accuracy:.6f}" if scores else f"shape {probabilities.shape} for {len(labels)} faces"
-        raise InputError(
-            f"{run.path}: the data is not what the run was made on: trial {winner.trial} measured validation accuracy "
-            f"{measured.val_accuracy:.6f}, its kept probabilities now give {found}"
+            f"{path}: not the validation probabilities of trial {winner.trial}: they give an accuracy of "
+            f"{scores.accuracy:.6f}, the trial measured {measured.val_accuracy:.6f}"
         )
     return scores
 
@@ -230,9 +227,7 @@ def render(selection: dict[str, Any]) -> Group:
         f"test accuracy {with_interval(test['accuracy'], test['accuracy_ci'])}, macro-F1 {test['macro_f1']:.4f}, "
         f"{test['n']:,} faces (95 % bootstrap intervals)",
     ]
-    confusion = Table(
-        title="test faces: rows true class, columns predicted class", box=box.SIMPLE_HEAD, show_edge=False
-    )
+    confusion = Table(title="test faces (rows true, columns predicted)", box=box.SIMPLE_HEAD, show_edge=False)
     confusion.add_column("")
     for heading in (*CLASSES, "recall"):
         confusion.add_column(heading, justify="right")

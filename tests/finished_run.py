@@ -10,7 +10,6 @@ from results.journal import Journal
 from results.run_folder import RunFolder
 from results.schema import Measurement, Status, TrialEnd, TrialStart
 from spaces.family import Family
-from spaces.features import FeatureConfig
 from spaces.fidelity import Fidelity
 from spaces.forest import ForestConfig
 from spaces.resnet import ResnetConfig
@@ -25,10 +24,9 @@ from trainables.metrics import score
 Config = SvmConfig | ForestConfig | ResnetConfig
 
 DATA = DataSpec(demo_images=700, protocol=ProtocolSpec(balance=60))
-FEATURES = FeatureConfig(kind="pixels", pca=16)
 TINY: dict[Family, Config] = {
-    Family.SVM: SvmConfig(features=FEATURES),
-    Family.FOREST: ForestConfig(trees=9, depth=6, features=FEATURES),
+    Family.SVM: SvmConfig(),
+    Family.FOREST: ForestConfig(trees=9, depth=6),
     Family.RESNET: ResnetConfig(epochs=1, image_size=32),
 }
 
@@ -38,7 +36,8 @@ def make_run(path: Path, cache: Path, configs: Sequence[Config], data: DataSpec 
     path.mkdir(parents=True)
     run = RunFolder(path)
     run.plan.write_text(yaml.safe_dump({"data": data.model_dump(mode="json")}))
-    run.provenance.write_text(json.dumps({"versions": {"fertune": "0"}, "seeds": {"search": 0}}))
+    faces = load_training(data, cache)
+    run.provenance.write_text(json.dumps({"data": {"fingerprint": faces.fingerprint, "split": faces.split}}))
     for trial, config in enumerate(configs):
         add_trial(run, cache, trial, config)
     return run

@@ -6,7 +6,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from finished_run import TINY, make_run
+from finished_run import DATA, TINY, make_run
 from rich.console import Console
 
 from results.export import export, load_artifact
@@ -26,7 +26,7 @@ def artifact(tmp_path_factory, cache):
 
 @pytest.fixture(scope="module")
 def faces(cache):
-    return load_training(DataSpec(demo_images=700), cache).validation.images
+    return load_training(DATA, cache).validation.images
 
 
 def write(path, image):
@@ -96,7 +96,7 @@ def test_a_picture_without_a_face_is_used_whole(artifact, tmp_path):
     assert list(row["probabilities"].values()) == pytest.approx(artifact.model.predict_proba(whole[None])[0])
 
 
-@pytest.mark.parametrize("face", [(0, 0, 100, 100), (140, 60, 100, 100), (40, 20, 120, 120), (0, 0, 300, 160)])
+@pytest.mark.parametrize("face", [(0, 0, 100, 100), (140, 60, 100, 100), (40, 20, 120, 120), (0, 0, 160, 160)])
 def test_a_crop_lies_within_the_picture_and_covers_the_face(face):
     rows, columns = np.mgrid[0:160, 0:240]
     x, y, width, height = face
@@ -120,8 +120,8 @@ def test_people_see_a_row_an_image(artifact, faces, tmp_path):
 
 @pytest.mark.fer2013
 def test_faces_are_found_in_pictures_with_a_background(artifact, fer2013, cache, tmp_path):
-    """Real faces, enlarged four times, somewhere on a gradient of 640 x 480; seven in ten of them suffice."""
-    images = load_training(DataSpec(source=str(fer2013)), cache).validation.images[:40]
+    """Real faces, enlarged four times, somewhere on a gradient of 640 x 480: most are found, few are mistaken."""
+    images = load_training(DataSpec(source=str(fer2013)), cache).validation.images[:80]
     generator = np.random.default_rng(0)
     side, places = 192, []
     for number, image in enumerate(images):
@@ -137,6 +137,6 @@ def test_faces_are_found_in_pictures_with_a_background(artifact, fer2013, cache,
         and abs(row["face"][1] + row["face"][3] / 2 - y - side / 2) < side / 5
         for row, (x, y) in zip(rows, places, strict=True)
     ]
-    assert np.mean(right) > 0.6
     found = [row for row in rows if row["face"] is not None]
-    assert sum(right) >= 0.9 * len(found)
+    assert sum(right) > 0.6 * len(rows)
+    assert sum(right) > 0.85 * len(found)

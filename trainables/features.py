@@ -6,10 +6,11 @@ from typing import Self
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh
+from scipy.linalg import eigh  # type: ignore[import-untyped]  # scipy ships no types
 
 from spaces.features import FeatureConfig
 from trainables.data.faceset import SIDE, Images
+from trainables.files import Shape
 
 ORIENTATIONS = 9
 # Raw features lie in 0..1. One that varies by less than this among the training images tells nothing, and must not
@@ -45,6 +46,12 @@ def describe(config: FeatureConfig, images: Images) -> NDArray[np.float32]:
     return raw
 
 
+def raw_width(config: FeatureConfig) -> int:
+    """How many raw features `describe` gives."""
+    width: int = describe(config, np.empty((0, SIDE, SIDE), dtype=np.uint8)).shape[1]
+    return width
+
+
 def principal_axes(centred: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     """The directions in which `centred`, (n, d), varies most, as orthonormal rows: (k, d), strongest first.
 
@@ -56,10 +63,10 @@ def principal_axes(centred: NDArray[np.float32], count: int) -> NDArray[np.float
     product = centred @ centred.T if wide else centred.T @ centred
     size, count = len(product), min(count, n - 1, d)
     values, vectors = eigh(product, subset_by_index=(size - count, size - 1), overwrite_a=True)
-    kept = values > 1e-6 * values[-1]
-    vectors = vectors[:, kept]
-    axes = (vectors.T @ centred) / np.sqrt(values[kept, None]) if wide else vectors.T
-    return np.ascontiguousarray(axes[::-1], dtype=np.float32)
+    kept = values >= 1e-6 * values[-1]
+    vectors, lengths = vectors[:, kept], np.sqrt(np.maximum(values[kept, None], np.finfo(np.float32).tiny))
+    axes: NDArray[np.float32] = (vectors.T @ centred) / lengths if wide else vectors.T
+    return np.ascontiguousarray(axes[::-1])
 
 
 @dataclass(frozen=True)
@@ -84,18 +91,22 @@ class Features:
     def fit(cls, config: FeatureConfig, raw: NDArray[np.float32]) -> Self:
         """Fit on the raw features of training images, (n, r); `config.pca` above what n images allow is lowered."""
         mean = raw.mean(axis=0, dtype=np.float64).astype(np.float32)
-        factor = (1 / np.maximum(raw.std(axis=0, dtype=np.float64), LEAST_STD)).astype(np.float32)
-        vectors = (raw - mean) * factor
+        centred = raw - mean
+        std = np.sqrt(np.square(centred).mean(axis=0, dtype=np.float64))
+        factor = (1 / np.maximum(std, LEAST_STD)).astype(np.float32)
+        vectors = centred * factor
         axes = principal_axes(vectors, config.pca) if config.pca else None
         if axes is not None:
             vectors = vectors @ axes.T
         length = np.sqrt(np.square(vectors).sum(axis=1, dtype=np.float64).mean())
-        return cls(config, mean, factor / np.float32(length or 1.0), axes)
+        return cls(config, mean, (factor / (length or 1.0)).astype(np.float32), axes)
 
     def apply(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
         """The vectors, float32, (n, d), of raw features, (n, r)."""
-        vectors = (raw - self.mean) * self.factor
-        return vectors if self.axes is None else vectors @ self.axes.T
+        vectors: NDArray[np.float32] = (raw - self.mean) * self.factor
+        if self.axes is not None:
+            vectors = vectors @ self.axes.T
+        return vectors
 
     def transform(self, images: Images) -> NDArray[np.float32]:
         """The vectors, float32, (n, d), of faces, uint8, (n, 48, 48)."""
@@ -105,3 +116,15 @@ class Features:
         """All that was fitted, by name; `Features(config, **arrays)` is the same again."""
         fitted = {"mean": self.mean, "factor": self.factor}
         return fitted if self.axes is None else fitted | {"axes": self.axes}
+
+    @staticmethod
+    def shapes(config: FeatureConfig) -> dict[str, Shape]:
+        """The shapes of `arrays`; d stands for the number of principal axes."""
+        width = raw_width(config)
+        shapes: dict[str, Shape] = {"mean": (width,), "factor": (width,)}
+        return shapes | {"axes": ("d", width)} if config.pca else shapes
+
+    @property
+    def width(self) -> int:
+        """d, the length of the vectors."""
+        return len(self.mean if self.axes is None else self.axes)

@@ -1,7 +1,7 @@
 """Reading what svm and forest write: named arrays and small forms. Nothing is unpickled."""
 
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 from spaces.errors import InputError
 
 F = TypeVar("F", bound=BaseModel)
+Shape: TypeAlias = tuple[str | int, ...]
 
 
 def read_form(kind: type[F], path: Path) -> F:
@@ -28,7 +29,7 @@ def read_form(kind: type[F], path: Path) -> F:
         raise InputError(f"{path}: not a {kind.__name__} ({error.errors()[0]['msg']})") from error
 
 
-def read_arrays(path: Path, shapes: dict[str, tuple[str | int, ...]]) -> dict[str, NDArray[np.float32]]:
+def read_arrays(path: Path, shapes: dict[str, Shape]) -> dict[str, NDArray[np.float32]]:
     """The named float32 arrays in a safetensors file.
 
     Args:
@@ -59,5 +60,5 @@ def read_arrays(path: Path, shapes: dict[str, tuple[str | int, ...]]) -> dict[st
     return arrays
 
 
-def _names(arrays: dict[str, NDArray[np.float32]] | dict[str, tuple[str | int, ...]]) -> str:
+def _names(arrays: dict[str, NDArray[np.float32]] | dict[str, Shape]) -> str:
     return ", ".join(sorted(arrays))

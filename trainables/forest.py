@@ -2,24 +2,24 @@
 
 import zipfile
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Self
+from types import ModuleType
+from typing import Self
 
 import numpy as np
-import skops.io
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from sklearn.ensemble import RandomForestClassifier
 
 from spaces.errors import InputError
 from spaces.forest import ForestConfig
-from trainables.base import Model, class_weights
-from trainables.data.faceset import CLASSES, Images
+from trainables.base import Model, Task, class_weights
+from trainables.data.faceset import CLASSES, Images, Labels
 from trainables.features import Features, describe, mirrored
 from trainables.files import read_arrays, read_form
 from trainables.handmade import HandmadeLearner
 from trainables.subsets import require
-from trainables.threads import limit_threads
 
 # All that a forest needs besides the types that skops itself holds to be safe.
 TRUSTED = ["sklearn.tree._tree.Tree"]
@@ -50,7 +50,7 @@ class ForestModel(Model):
     def save(self, folder: Path) -> None:
         (folder / "model.json").write_text(self.config.model_dump_json(indent=2))
         save_file(self.features.arrays(), folder / "features.safetensors")
-        skops.io.dump(self.forest, folder / "forest.skops", compression=zipfile.ZIP_DEFLATED, compresslevel=1)
+        skops_io().dump(self.forest, folder / "forest.skops", compression=zipfile.ZIP_DEFLATED, compresslevel=1)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -60,15 +60,22 @@ class ForestModel(Model):
         return cls(config, features, _read_forest(folder / "forest.skops", features.width))
 
 
+def skops_io() -> ModuleType:
+    """`skops.io`, imported only by those who read or write: it takes seconds and imports torch where there is one."""
+    return import_module("skops.io")
+
+
 def _read_forest(path: Path, width: int) -> RandomForestClassifier:
     try:
-        forest = skops.io.load(path, trusted=TRUSTED)
+        forest = skops_io().load(path, trusted=TRUSTED)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except Exception as error:  # garbled bytes make skops and its libraries raise errors of many kinds
         raise InputError(f"{path}: not a forest that can be read without running code ({error})") from error
-    if not isinstance(forest, RandomForestClassifier) or getattr(forest, "n_features_in_", None) != width:
-        raise InputError(f"{path}: must hold a random forest on {width} features")
+    shape = (width, len(CLASSES))
+    fitted = isinstance(forest, RandomForestClassifier) and hasattr(forest, "estimators_")
+    if not fitted or (forest.n_features_in_, forest.n_classes_) != shape:
+        raise InputError(f"{path}: must hold a random forest from {width} features to {len(CLASSES)} classes")
     return forest
 
 
@@ -77,6 +84,42 @@ class ForestLearner(HandmadeLearner[ForestConfig, ForestModel]):
 
     model_class = ForestModel
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, config: ForestConfig, task: Task) -> None:
+        super().__init__(config, task)
         self._vectors: NDArray[np.float32] | None = None
+
+    def _train(self, fidelity: int) -> int:
+        vectors, labels = self._training_set()
+        forest = self.model.forest
+        grown = len(forest.estimators_) if self.fidelity else 0
+        trees = self.task.scale.units(self.config.trees, fidelity)
+        # With fewer trees than fidelities, neighbouring fidelities are the same forest.
+        if trees > grown:
+            forest.set_params(n_estimators=trees, n_jobs=self.task.threads)
+            forest.fit(vectors, labels, sample_weight=class_weights(labels)[labels])
+            # One thread adds up the trees' votes in their order: predictions are the same bits everywhere.
+            forest.set_params(n_jobs=1)
+        return len(labels) * (trees - grown)
+
+    def _training_set(self) -> tuple[NDArray[np.float32], Labels]:
+        """Vectors, float32, (n, d), and labels, int8, (n,), of the training images."""
+        faces, config = self.task.faces, self.config
+        require(faces.labels, 1)
+        labels = np.tile(faces.labels, 2) if config.features.mirror else faces.labels
+        if self._vectors is None:
+            raw = describe(config.features, mirrored(faces.images) if config.features.mirror else faces.images)
+            if self._model is None:
+                self._model = ForestModel(config, Features.fit(config.features, raw), self._seedling())
+            self._vectors = self._model.features.apply(raw)
+        return self._vectors, labels
+
+    def _seedling(self) -> RandomForestClassifier:
+        config = self.config
+        return RandomForestClassifier(
+            criterion=config.criterion,
+            max_depth=config.depth,
+            min_samples_leaf=config.min_samples_leaf,
+            max_features=config.max_features,
+            random_state=self.task.seed % 2**32,  # the seeds it takes
+            warm_start=True,
+        )

@@ -1,5 +1,6 @@
 """What the learners on hand-made features share: threads, checkpoints, and the model so far."""
 
+from abc import abstractmethod
 from pathlib import Path
 from typing import Annotated, ClassVar, Generic, TypeVar
 
@@ -11,7 +12,7 @@ from spaces.errors import InputError
 from spaces.fidelity import Fidelity
 from spaces.forest import ForestConfig
 from spaces.svm import SvmConfig
-from trainables.base import Learner, Model, Task
+from trainables.base import Learner, Model, Task, TrainingError
 from trainables.data.faceset import Images
 from trainables.files import read_form
 from trainables.threads import limit_threads
@@ -44,7 +45,7 @@ class HandmadeLearner(Learner, Generic[C, M]):
 
     def __init__(self, config: C, task: Task) -> None:
         super().__init__(task)
-        self.config = config
+        self.config: C = config
         self._model: M | None = None
 
     @property
@@ -52,6 +53,20 @@ class HandmadeLearner(Learner, Generic[C, M]):
         if self._model is None:
             raise RuntimeError("no model yet: call fit_to or load first")
         return self._model
+
+    def fit_to(self, fidelity: int) -> dict[str, float]:
+        self._check_target(fidelity)
+        limit_threads(self.task.threads)
+        try:
+            images = self._train(fidelity)
+        except MemoryError as error:
+            raise TrainingError(f"too little memory at fidelity {fidelity} ({error})") from error
+        self.fidelity = fidelity
+        return {"images": float(images)}
+
+    @abstractmethod
+    def _train(self, fidelity: int) -> int:
+        """Make the model that of `fidelity`; returns the number of training images seen, counting repeats."""
 
     def predict_proba(self, images: Images) -> NDArray[np.float32]:
         limit_threads(self.task.threads)
@@ -74,6 +89,4 @@ class HandmadeLearner(Learner, Generic[C, M]):
 
     def _progress(self, fidelity: int) -> Progress:
         task = self.task
-        return Progress(
-            config=self.config, scale=task.scale, seed=task.seed, images=len(task.faces), fidelity=fidelity
-        )
+        return Progress(config=self.config, scale=task.scale, seed=task.seed, images=len(task.faces), fidelity=fidelity)

@@ -27,7 +27,7 @@ class ProtocolSpec(BaseModel):
     positive: Annotated[tuple[str, ...], Field(min_length=1)] = ("happy",)
     blank_std: float = Field(default=10.0, ge=0)
     validation: Share = 0.2
-    balance: Annotated[int, Field(ge=10)] | Literal["none"] = 2400
+    balance: Annotated[int, Field(ge=10)] | Literal["none"] = "none"
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")

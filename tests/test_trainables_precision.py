@@ -1,0 +1,27 @@
+import pytest
+import torch
+from torch import nn
+
+from trainables.precision import Compute, cpu_threads, out_of_memory
+
+
+def test_threads_are_lent_and_given_back() -> None:
+    before = torch.get_num_threads()
+    with cpu_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+
+
+def test_precision_is_what_the_hardware_has() -> None:
+    best = Compute.best()
+    assert best.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+    layer, x = best.place(nn.Conv2d(3, 4, 1)), torch.zeros(1, 3, 2, 2, device=best.device)
+    with best.autocast():
+        assert layer(x).dtype == (torch.bfloat16 if best.bf16 else torch.float32)
+
+
+def test_torchs_own_words_for_too_little_memory_are_known() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**55)
+    assert out_of_memory(caught.value)
+    assert not out_of_memory(RuntimeError("shapes do not match"))
