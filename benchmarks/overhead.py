@@ -1,10 +1,10 @@
 """What the machinery of a search costs: 200 trials that wait 10 ms, everything else real.
 
 Ours: plan, engine, TPE, journal, checkpoints, ASHA, TensorBoard, warm workers. Stock, in the same run: Ray Tune as its
-documentation shows it, OptunaSearch with ASHAScheduler, default loggers, a new worker for each trial. Both search the same
-joint space with the same fake learner on the same faces, on four logical CPUs with two resource shapes (resnet takes two
-CPUs, the others one). Seconds are counted from the first suggestion to the end of the last trial, workers' start included,
-Ray's own start not. Each side runs in a process of its own, in turn.
+documentation shows it, OptunaSearch with ASHAScheduler, default loggers, a new worker for each trial. Both search the
+same joint space with the same fake learner on the same faces, on four logical CPUs with two resource shapes (resnet
+takes two CPUs, the others one). Seconds are counted from the first suggestion to the end of the last trial, workers'
+start included, Ray's own start not. Each side runs in a process of its own, in turn.
 
     python benchmarks/overhead.py [--trials 200] [--stock-trials 40] [--repeats 3]
 """
@@ -148,8 +148,8 @@ def main() -> None:
         medians[side] = statistics.median(each)
         size = statistics.median(run["bytes"] / run["trials"] for run in runs)
         print(
-            f"{side:6} {runs[0]['trials']:4} trials, {len(runs)} runs: "
-            f"median {medians[side]:.3f} s a trial (from {min(each):.3f} to {max(each):.3f}), {size / 1024:.0f} KiB a trial"
+            f"{side:6} {runs[0]['trials']:4} trials, {len(runs)} runs: median {medians[side]:.3f} s a trial "
+            f"(from {min(each):.3f} to {max(each):.3f}), {size / 1024:.0f} KiB a trial"
         )
     print(f"stock / ours: {medians['stock'] / medians['ours']:.1f}")
 
