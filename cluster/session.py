@@ -75,7 +75,9 @@ def _prepare_environment() -> None:
     os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # measurements and TensorBoard are written by the driver
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # else Tune prints a banner on standard output, however quiet it is asked to be
+    os.environ["RAY_AIR_NEW_OUTPUT"] = (
+        "0"  # else Tune prints a banner on standard output, however quiet it is asked to be
+    )
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C ends a search the way an exhausted budget does
     os.environ.setdefault("RAY_DEDUP_LOGS", "1")
 

@@ -8,10 +8,9 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from click import ClickException, exceptions
 from rich.console import Console
 from rich.text import Text
 
@@ -198,12 +197,9 @@ def main(arguments: list[str] | None = None) -> None:
 def _guarded(arguments: list[str], debug: bool) -> int:
     """Run one command; its exit code."""
     try:
-        code: Any = app(args=arguments, standalone_mode=False)
-    except ClickException as error:
-        error.show()
-        return 2
-    except (exceptions.Abort, KeyboardInterrupt):
-        return 130
+        app(args=arguments)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
     except (InputError, ClusterError) as error:
         if debug:
             raise
@@ -212,7 +208,7 @@ def _guarded(arguments: list[str], debug: bool) -> int:
         if debug:
             raise
         return _complain(f"{type(error).__name__}: {error} (this is a bug; --debug shows where)", 1)
-    return code if isinstance(code, int) else 0
+    return 0
 
 
 def _complain(sentence: str, code: int) -> int:

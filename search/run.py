@@ -190,12 +190,7 @@ def _forget_state(run: RunFolder, event: Event) -> None:
 def _check_same_data(run: RunFolder, data: TrainingData) -> None:
     if not run.provenance.exists():
         return  # killed before its first trial
-    recorded = json.loads(run.provenance.read_text())["data"]
-    if (recorded["fingerprint"], recorded["split"]) != (data.fingerprint, data.split):
-        raise InputError(
-            f"{run.path}: the data at {recorded['source']} or their split are not those the run began with; "
-            f"its trials could not be compared with new ones, start another run"
-        )
+    run.check_data(data)
 
 
 @contextmanager

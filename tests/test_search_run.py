@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import optuna
+import psutil
 import pytest
 from command_line import CommandLine, wait_until
 from optuna.storages import JournalStorage
@@ -132,13 +133,18 @@ def test_ctrl_c_keeps_the_state_and_ends_the_workers(fertune: CommandLine):
     check_complete(run, 8)
 
 
+def is_worker(process: psutil.Process) -> bool:
+    return bool(process.cmdline()) and process.cmdline()[0].startswith("ray::Trial")
+
+
 def test_a_killed_worker_costs_a_trial_nothing_but_time(fertune: CommandLine):
     search = fertune.start("search", write_plan(fertune.folder, 8, 1.0), "--name", "worker")
     run = fertune.folder / "runs" / "worker"
     wait_for_ends(run, 1, search)
-    workers = [line for line in fertune.leftovers() if line.startswith("ray::Trial")]
-    assert workers, fertune.leftovers()
-    subprocess.run(["pkill", "-KILL", "-g", str(search.pid), "-f", "^ray::Trial"], check=False)
+    workers = [child for child in psutil.Process(search.pid).children(recursive=True) if is_worker(child)]
+    assert workers, [child.cmdline() for child in psutil.Process(search.pid).children(recursive=True)]
+    for worker in workers:
+        worker.kill()
     out, err = search.communicate(timeout=200)
     assert search.returncode == 0, f"{out}\n{err}"
     check_complete(run, 8)
