@@ -179,7 +179,10 @@ def test_split_names_what_is_held_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("protocol", "says"),
     [
-        ({}, "too few images of class negative for training: 24, needed 2400; lower `balance` or set it to none"),
+        (
+            {"balance": 2400},
+            "too few images of class negative for training: 24, needed 2400; lower `balance` or set it to none",
+        ),
         ({"balance": 12}, "too few images of class neutral for training: 8, needed 12"),
         ({"balance": "none", "blank_std": 300}, "too few images of class negative for validation: 0, needed 1"),
     ],
