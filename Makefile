@@ -7,7 +7,9 @@ READY := $(VENV)/.ready
 
 DATA ?= demo
 PLAN ?= $(if $(filter demo,$(DATA)),examples/quick.yaml,examples/fer2013.yaml)
-NAME ?= $(basename $(notdir $(PLAN)))-$(shell date +%Y%m%d-%H%M%S)
+ifndef NAME
+NAME := $(basename $(notdir $(PLAN)))-$(shell date +%Y%m%d-%H%M%S)
+endif
 
 .PHONY: search test test-slow lint lock environment clean
 

@@ -4,7 +4,7 @@ Ours: plan, engine, TPE, journal, checkpoints, ASHA, TensorBoard, warm workers. 
 documentation shows it, OptunaSearch with ASHAScheduler, default loggers, a new worker for each trial. Both search the
 same joint space with the same fake learner on the same faces, on four logical CPUs with two resource shapes (resnet
 takes two CPUs, the others one). Seconds are counted from the first suggestion to the end of the last trial, workers'
-start included, Ray's own start not. Each side runs in a process of its own, in turn.
+start and end included, Ray's own start not. Each side runs in a process of its own, in turn.
 
     python benchmarks/overhead.py [--trials 200] [--stock-trials 40] [--repeats 3]
 """
@@ -34,11 +34,14 @@ def ours(trials: int, folder: Path) -> dict[str, float]:
     from rich.console import Console
 
     from results.run_folder import RunFolder
+    from results.schema import Status
     from search.plan import validate_plan
     from search.run import start
 
     plan = validate_plan({**PLAN, "budget": {"trials": trials}}, "benchmark")
     outcome = start(plan, RunFolder(folder / "run"), folder / "cache", Console(quiet=True))
+    if outcome.count(Status.FINISHED) + outcome.count(Status.STOPPED) != trials:
+        sys.exit(f"not all of {trials} trials ended well: {outcome.json()}")
     size = sum(path.stat().st_size for path in (folder / "run").rglob("*") if path.is_file())
     return {"trials": len(outcome.trials), "seconds": outcome.seconds, "bytes": size}
 
@@ -113,6 +116,8 @@ def stock(trials: int, folder: Path) -> dict[str, float]:
     results = tuner.fit()
     seconds = time.time() - began
     ray.shutdown()
+    if results.errors or len(results) != trials:
+        sys.exit(f"not all of {trials} trials ended well: {results.errors}")
     size = sum(path.stat().st_size for path in (folder / "stock").rglob("*") if path.is_file())
     return {"trials": len(results), "seconds": seconds, "bytes": size}
 

@@ -11,6 +11,13 @@ from trainables.data.protocol import TrainingData
 from trainables.data.spec import DataSpec
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write `text` so that `path` holds it all or is as it was, whenever the process is killed."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text)
+    partial.replace(path)
+
+
 class RunFolder:
     """One run: one search, one folder.
 

@@ -37,6 +37,12 @@ class SessionStart(_Event):
     kind: Literal["session"] = "session"
 
 
+class SessionEnd(_Event):
+    """The driver left the run in order; a killed one leaves no such line."""
+
+    kind: Literal["session_end"] = "session_end"
+
+
 class _TrialEvent(_Event):
     trial: int = Field(ge=0)
 
@@ -90,4 +96,6 @@ class TrialEnd(_TrialEvent):
     reason: str = ""
 
 
-Event: TypeAlias = Annotated[SessionStart | TrialStart | Measurement | TrialEnd, Field(discriminator="kind")]
+Event: TypeAlias = Annotated[
+    SessionStart | SessionEnd | TrialStart | Measurement | TrialEnd, Field(discriminator="kind")
+]

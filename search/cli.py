@@ -73,8 +73,7 @@ def search(
         "budget.target": target,
         "seed": seed,
     }
-    given = [f"{field}={value}" for field, value in flags.items() if value is not None]
-    checked = plans.absolute(plans.read_plan(plan, [*given, *(settings or ())]))
+    checked = plans.absolute(plans.read_plan(plan, settings or (), flags))
     run = RunFolder(runs / _run_name(name or f"{plan.stem}-{time.strftime('%Y%m%d-%H%M%S')}"))
     output = Output(json)
     output.finish_search(start(checked, run, cache_folder(), output.progress))
@@ -89,9 +88,10 @@ def resume(
 
     folder = RunFolder.existing(run)
     flags = {"budget.trials": trials, "budget.minutes": minutes, "budget.target": target}
-    given = [f"{field}={value}" for field, value in flags.items() if value is not None]
     output = Output(json)
-    output.finish_search(continue_run(plans.read_plan(folder.plan, given), folder, cache_folder(), output.progress))
+    output.finish_search(
+        continue_run(plans.read_plan(folder.plan, flags=flags), folder, cache_folder(), output.progress)
+    )
 
 
 @app.command()

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any
 
 from results.leaderboard import TrialRecord, incumbent, trials_of
-from results.schema import EndStatus, Event, Measurement, SessionStart, Status, TrialEnd, TrialStart
+from results.schema import EndStatus, Event, Measurement, SessionEnd, SessionStart, Status, TrialEnd, TrialStart
 from search.plan import Plan
 from search.scheduler import Asha
 from search.searcher import Searcher
@@ -82,6 +82,10 @@ class Engine:
     def stop(self) -> None:
         """End the session soon; running trials stay unfinished and go on at a resume."""
         self.was_interrupted = True
+
+    def close(self) -> None:
+        """Write down that the session ended, so that its seconds count up to here."""
+        self._emit(SessionEnd(time=time.time()))
 
     @property
     def is_over(self) -> bool:
@@ -166,7 +170,7 @@ class Engine:
         """
         last: dict[int, tuple[Measurement, bool]] = {}
         for event in past:
-            if isinstance(event, SessionStart):
+            if isinstance(event, SessionStart | SessionEnd):
                 continue
             self._apply(event)
             if isinstance(event, Measurement):
@@ -179,7 +183,7 @@ class Engine:
 
     def _emit(self, event: Event) -> None:
         self._write(event)
-        if not isinstance(event, SessionStart):
+        if not isinstance(event, SessionStart | SessionEnd):
             self._apply(event)
         for listener in self._listeners:
             listener(event)

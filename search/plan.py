@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from results.run_folder import write_whole
 from spaces.errors import InputError
 from spaces.family import Family
 from spaces.fidelity import Fidelity
@@ -28,7 +29,7 @@ class Budget(_Section):
     """
 
     trials: int | None = Field(default=None, ge=1)
-    minutes: float | None = Field(default=None, gt=0)
+    minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     target: float | None = Field(default=None, gt=0, le=1)
 
     @model_validator(mode="after")
@@ -119,6 +120,8 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a plain word", key.start_mark)
             if key.value in seen:
                 problem = f"the key {key.value!r} is given twice"
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
@@ -126,21 +129,29 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_plan(path: Path, settings: Sequence[str] = ()) -> Plan:
-    """The plan in the YAML file `path`, with `settings` ("budget.trials=10") put over it.
+def read_plan(path: Path, settings: Sequence[str] = (), flags: Mapping[str, Any] | None = None) -> Plan:
+    """The plan in the YAML file `path`, with `settings` ("budget.trials=10") and `flags` put over it.
+
+    A flag maps the path of a field to its value; one whose value is None was not given.
 
     Raises:
         InputError: If the file is missing, is not YAML or breaks the plan's rules; all broken rules are named at once.
     """
     try:
         text = path.read_text()
-    except OSError as error:
-        raise InputError(f"{path}: the plan cannot be read ({error.strerror})") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: the plan cannot be read ({error})") from error
     values = _parse(text, str(path))
     if not isinstance(values, dict):
         raise InputError(f"{path}: a plan is a mapping of fields, found {type(values).__name__}")
     for setting in settings:
-        _put(values, setting)
+        field, separator, text = setting.partition("=")
+        if not separator or not all(field.strip().split(".")):
+            raise InputError(f"--set {setting}: expected field.path=value, for example budget.trials=10")
+        _put(values, field.strip(), _parse(text, f"--set {setting}"))
+    for field, value in (flags or {}).items():
+        if value is not None:
+            _put(values, field, value)
     return validate_plan(values, str(path))
 
 
@@ -186,7 +197,7 @@ def absolute(plan: Plan) -> Plan:
 
 def write_plan(plan: Plan, path: Path) -> None:
     """Save `plan` with every default written out."""
-    path.write_text(yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False))
+    write_whole(path, yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False))
 
 
 def _parse(text: str, where: str) -> Any:
@@ -199,16 +210,13 @@ def _parse(text: str, where: str) -> Any:
         raise InputError(f"{where}: not valid YAML ({error})") from None
 
 
-def _put(values: dict[str, Any], setting: str) -> None:
-    """Put one "field.path=value" (value in YAML) over `values`."""
-    path, separator, text = setting.partition("=")
-    keys = path.strip().split(".")
-    if not separator or not all(keys):
-        raise InputError(f"--set {setting}: expected field.path=value, for example budget.trials=10")
+def _put(values: dict[str, Any], field: str, value: Any) -> None:
+    """Put `value` over `values` at the dotted path `field`."""
+    keys = field.split(".")
     node = values
     for key in keys[:-1]:
         child = node.setdefault(key, {})
         if not isinstance(child, dict):
-            raise InputError(f"--set {setting}: {key} is {child!r}, not a group of fields")
+            raise InputError(f"--set {field}: {key} is {child!r}, not a group of fields")
         node = child
-    node[keys[-1]] = _parse(text, f"--set {setting}")
+    node[keys[-1]] = value

@@ -17,7 +17,7 @@ from rich.console import Console
 from cluster.session import local_session
 from results.journal import Journal, read_events
 from results.leaderboard import TrialRecord, leaderboard, record_json, trials_of, write_csv
-from results.run_folder import RunFolder
+from results.run_folder import RunFolder, write_whole
 from results.schema import Event, Status, TrialEnd
 from search.board import Board
 from search.engine import Engine
@@ -73,13 +73,12 @@ def start(plan: Plan, run: RunFolder, cache: Path, console: Console) -> Outcome:
         InputError: If the folder holds a run already, or the data cannot be used.
         ClusterError: If Ray cannot be started.
     """
-    if run.plan.exists():
-        raise InputError(f"{run.path}: holds a run already; continue it with `fertune resume` or choose another --name")
+    _check_new(run)
     console.print("reading the data ...")
     data = load_training(plan.data, cache)
     run.path.mkdir(parents=True, exist_ok=True)
     with _locked(run):
-        write_plan(plan, run.plan)
+        _check_new(run)
         return _session(plan, run, data, cache, console, past=())
 
 
@@ -95,7 +94,6 @@ def resume(plan: Plan, run: RunFolder, cache: Path, console: Console) -> Outcome
         console.print("reading the data ...")
         data = load_training(plan.data, cache)
         _check_same_data(run, data)
-        write_plan(plan, run.plan)
         return _session(plan, run, data, cache, console, past)
 
 
@@ -105,8 +103,9 @@ def _session(
     console.print("starting Ray ...")
     with local_session(plan.cluster.cpus, plan.cluster.gpus) as resources, Journal(run.measurements) as journal:
         concurrency = _concurrency(plan, resources)
+        write_plan(plan, run.plan)
         if not run.provenance.exists():
-            run.provenance.write_text(json.dumps(provenance(plan, data, resources), indent=2))
+            write_whole(run.provenance, json.dumps(provenance(plan, data, resources), indent=2))
         searcher = Searcher(run.study, plan.space, plan.seed, plan.startup_trials, trials_of(past))
         engine = Engine(plan, searcher, past, journal.append, concurrency)
         with Board(run.tensorboard, engine) as board, Progress(engine, console) as progress, _interruptible(engine):
@@ -114,6 +113,7 @@ def _session(
             engine.listen(progress.hear)
             engine.listen(lambda event: _forget_state(run, event))
             _search(engine, run, cache, progress, concurrency)
+            engine.close()
         write_csv(leaderboard([run]), run.leaderboard)
         return Outcome(run, tuple(engine.trials.values()), engine.elapsed, engine.incumbent, engine.was_interrupted)
 
@@ -185,6 +185,11 @@ def _forget_state(run: RunFolder, event: Event) -> None:
     """A stopped trial will not go on: keep its model and validation probabilities, not its optimizer."""
     if isinstance(event, TrialEnd) and event.status is Status.STOPPED:
         TrialCheckpoints(run.checkpoints, event.trial).drop_state()
+
+
+def _check_new(run: RunFolder) -> None:
+    if run.plan.exists():
+        raise InputError(f"{run.path}: holds a run already; continue it with `fertune resume` or choose another --name")
 
 
 def _check_same_data(run: RunFolder, data: TrainingData) -> None:

@@ -101,7 +101,7 @@ class Searcher:
                     params=fixed.params,
                     distributions=fixed.distributions,
                     intermediate_values=reports,
-                    value=record.val_accuracy if record.status is Status.FINISHED else None,
+                    value=None if record.status is Status.FAILED else record.val_accuracy,
                 )
             )
             number = len(self._study.get_trials(deepcopy=False)) - 1

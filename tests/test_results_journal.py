@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from results.journal import Journal, read_events
-from results.schema import Event, Measurement, SessionStart, Status, TrialEnd, TrialStart
+from results.schema import Event, Measurement, SessionEnd, SessionStart, Status, TrialEnd, TrialStart
 from spaces.errors import InputError
 from spaces.family import Family
 
@@ -47,7 +47,15 @@ ends = st.builds(
     status=st.sampled_from([Status.FINISHED, Status.STOPPED, Status.FAILED]),
     reason=st.text(),
 )
-sequences = st.lists(st.builds(SessionStart, time=seconds) | starts | measurements | ends, max_size=4)
+sessions = st.builds(SessionStart, time=seconds) | st.builds(SessionEnd, time=seconds)
+sequences = st.lists(sessions | starts | measurements | ends, max_size=4)
+    st.builds(SessionEnd, SessionStart, time=seconds)
+    | st.builds(SessionEnd, time=seconds)
+    | starts
+    | measurements
+    | ends,
+    max_size=4,
+)
 
 
 def write(path: Path, events: list[Event]) -> None:

@@ -265,3 +265,12 @@ def test_one_seed_and_one_worker_give_the_same_search(tmp_path):
         run_to_end(run.session())
         configs.append([record.config for record in trials_of(run.events)])
     assert configs[0] == configs[1]
+
+
+def test_seconds_after_the_last_report_count(tmp_path):
+    run = Run(tmp_path, make_plan())
+    engine = run.session()
+    engine.suggest()
+    time.sleep(0.2)
+    engine.close()
+    assert searching_seconds(run.events) >= 0.2

@@ -112,3 +112,16 @@ def test_any_yaml_is_a_plan_or_an_input_error(values):
     except InputError:
         return
     assert isinstance(plan, Plan)
+
+
+def test_a_flag_is_a_value_not_yaml(plan_file):
+    plan = read_plan(plan_file, flags={"data.source": "2013: faces #1.csv", "budget.minutes": 2.0, "seed": None})
+    assert (plan.data.source, plan.budget.minutes, plan.seed) == ("2013: faces #1.csv", 2.0, 0)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00binary", b"? [a, b]\n: 3\n", b"budget: {minutes: .inf}\n"])
+def test_files_that_are_no_plans(tmp_path, content):
+    path = tmp_path / "plan.yaml"
+    path.write_bytes(content)
+    with pytest.raises(InputError):
+        read_plan(path)

@@ -14,7 +14,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from results.journal import read_events
-from results.schema import Event, Measurement, SessionStart, Status, TrialEnd, TrialStart
+from results.schema import Event, Measurement, SessionEnd, SessionStart, Status, TrialEnd, TrialStart
 from search.scheduler import Asha
 from spaces.family import Family
 from spaces.fidelity import Fidelity
@@ -113,7 +113,7 @@ def test_kill_9_of_the_driver_and_resume(fertune: CommandLine):
     assert outcome["trials"] == 24 == outcome["finished"] + outcome["stopped"]
     check_complete(run, 24)
     new = read_events(run / "measurements.jsonl")[len(before) :]
-    assert not {event.trial for event in new if not isinstance(event, SessionStart)} & ended(before)
+    assert not {event.trial for event in new if not isinstance(event, SessionStart | SessionEnd)} & ended(before)
 
 
 def test_ctrl_c_keeps_the_state_and_ends_the_workers(fertune: CommandLine):
