@@ -49,13 +49,6 @@ ends = st.builds(
 )
 sessions = st.builds(SessionStart, time=seconds) | st.builds(SessionEnd, time=seconds)
 sequences = st.lists(sessions | starts | measurements | ends, max_size=4)
-    st.builds(SessionEnd, SessionStart, time=seconds)
-    | st.builds(SessionEnd, time=seconds)
-    | starts
-    | measurements
-    | ends,
-    max_size=4,
-)
 
 
 def write(path: Path, events: list[Event]) -> None:
