@@ -5,6 +5,7 @@ event is written to the journal before anything else hears of it, so a run that 
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
@@ -17,6 +18,8 @@ from search.searcher import Searcher
 from spaces.family import Family
 from spaces.joint import parse_config
 from trainables.job import Assignment
+
+MAX_LOST_WORKERS = 2
 
 Listener = Callable[[Event], None]
 
@@ -59,6 +62,7 @@ class Engine:
         self.incumbent: TrialRecord | None = None
         self._events: dict[int, list[Event]] = {}
         self._live: set[int] = set()
+        self._lost: Counter[int] = Counter()
         self.was_interrupted = False
         self._past_seconds = searching_seconds(past)
         self._began = time.time()
@@ -142,6 +146,15 @@ class Engine:
         self._emit(measurement)
         self._searcher.report(number, measurement.fidelity, measurement.val_accuracy)
         return self._decide(measurement)
+
+    def lose_worker(self, number: int, reason: str) -> None:
+        """A trial's worker died: the trial goes on elsewhere from its checkpoint, unless it cost too many workers."""
+        self._lost[number] += 1
+        if self._lost[number] > MAX_LOST_WORKERS:
+            self.end(number, Status.FAILED, reason)
+        elif number in self._live:
+            self._live.discard(number)
+            self._waiting.append(number)
 
     def end(self, number: int, status: EndStatus, reason: str = "") -> None:
         """Note that a trial ended, once."""

@@ -158,7 +158,7 @@ def _search(engine: Engine, run: RunFolder, cache: Path, progress: Progress, con
             storage_path=str(run.path.resolve()),
             stop=EndOfSession(engine),
             callbacks=[Watch(engine, progress)],
-            failure_config=tune.FailureConfig(max_failures=2),
+            failure_config=tune.FailureConfig(max_failures=0),  # the engine hands a trial out again
             verbose=0,
         ),
     ).fit()

@@ -11,7 +11,6 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher as TuneSearcher
 
-from results.schema import Status
 from search.engine import Engine, Verdict
 from search.progress import Progress
 
@@ -32,7 +31,9 @@ class Suggestions(_Unpickled, TuneSearcher):
         assignment = self._engine.suggest()
         if assignment is not None:
             return assignment.model_dump(mode="json")
-        return TuneSearcher.FINISHED if self._engine.is_exhausted else None
+        # A running trial may lose its worker and have to be handed out again.
+        over = self._engine.is_exhausted and not self._engine.running
+        return TuneSearcher.FINISHED if over else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: the engine ended the trial when it took its last report."""
@@ -68,16 +69,15 @@ class EndOfSession(_Unpickled, Stopper):
 
 
 class Watch(_Unpickled, Callback):
-    """Tells the engine of trials whose workers died too often, and keeps the progress display alive."""
+    """Tells the engine of trials whose workers died, and keeps the progress display alive."""
 
     def __init__(self, engine: Engine, progress: Progress) -> None:
         self._engine = engine
         self._progress = progress
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        error = trial.get_pickled_error() or trial.get_error()
-        lines = str(error).strip().splitlines()
-        self._engine.end(int(trial.config["trial"]), Status.FAILED, lines[-1] if lines else "its worker died")
+        lines = str(trial.get_pickled_error() or trial.get_error() or "").strip().splitlines()
+        self._engine.lose_worker(int(trial.config["trial"]), lines[-1] if lines else "its worker died")
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
         self._progress.update()

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import optuna
+import psutil
 import pytest
 from command_line import CommandLine, wait_until
 from optuna.storages import JournalStorage
@@ -130,6 +131,32 @@ def test_ctrl_c_keeps_the_state_and_ends_the_workers(fertune: CommandLine):
     fertune.wait_for_no_leftovers()
     assert not fertune.json("status", "runs/stopped")["active"]
     assert fertune.json("resume", "runs/stopped")["trials"] == 8
+    check_complete(run, 8)
+
+
+def workers_of(driver: int) -> list[psutil.Process]:
+    """The processes that train a trial now; Ray names a process after what it does."""
+    workers = []
+    for child in psutil.Process(driver).children(recursive=True):
+        try:
+            if " ".join(child.cmdline()).startswith("ray::Trial"):
+                workers.append(child)
+        except psutil.NoSuchProcess:
+            continue
+    return workers
+
+
+def test_a_killed_worker_costs_a_trial_nothing_but_time(fertune: CommandLine):
+    search = fertune.start("search", write_plan(fertune.folder, 8, 4.0), "--name", "worker")
+    run = fertune.folder / "runs" / "worker"
+    wait_for_ends(run, 1, search)
+    wait_until(lambda: bool(workers_of(search.pid)), 60, lambda: "no worker is training")
+    for worker in workers_of(search.pid):
+        worker.kill()
+    out, err = search.communicate(timeout=200)
+    assert search.returncode == 0, f"{out}\n{err}"
+    reasons = [e.reason for e in read_events(run / "measurements.jsonl") if isinstance(e, TrialEnd) and e.reason]
+    assert not reasons
     check_complete(run, 8)
 
 
