@@ -82,20 +82,13 @@ def test_set_up_does_no_work_and_leaves_no_trace(tmp_path, cache):
 
 
 def test_a_learner_that_cannot_go_on_ends_its_trial_with_the_reason(tmp_path, cache):
-    config = {
-        "family": "resnet",
-        "weights": "none",
-        "head_lr": 10.0,
-        "backbone_lr": 10.0,
-        "epochs": 30,
-        "image_size": 32,
-    }
-    trial = Trial(tune_config(tmp_path, cache, config, scale=Fidelity(maximum=1)))
+    rare = ProtocolSpec(negative=("angry", "sad"), neutral=("neutral",), positive=("disgust",), validation=0.85)
+    trial = Trial(tune_config(tmp_path, cache, data=DataSpec(demo_images=700, protocol=rare)))
     report = trial.step()
-    if "failed" in report:
-        assert set(report) == {"trial", "failed"}
-    else:
-        assert report["fidelity"] == 1
+    assert set(report) == {"trial", "failed"}
+    assert "every class needs at least 5 training images" in report["failed"]
+    assert trial.reset_config(tune_config(tmp_path, cache) | {"trial": 8})
+    assert trial.step()["fidelity"] == 1
 
 
 def test_a_killed_writer_leaves_no_checkpoint_but_the_last_whole_one(tmp_path, cache):

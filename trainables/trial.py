@@ -55,7 +55,7 @@ class Trial(tune.Trainable):
         """Train to the next rung, measure on validation, write the checkpoint and report.
 
         A learner that cannot go on ends its trial with `failed`, the reason; the worker lives on. Any other exception
-        ends the worker: Tune then starts the trial again elsewhere, from its last checkpoint.
+        ends the worker: the engine then hands the trial out again, and it goes on from its last checkpoint.
         """
         began = time.perf_counter()
         try:
