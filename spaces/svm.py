@@ -15,7 +15,7 @@ class SvmConfig(BaseModel):
 
     Attributes:
         kernel: The kernel; K(x, z) as in scikit-learn's `SVC`.
-        C: Penalty of a margin violation; vectors have a mean squared length of 1, so it means the same for all features.
+        C: Penalty of a margin violation; vectors have a mean squared length of 1, so C means the same for all of them.
         gamma: Kernel width in units of scikit-learn's "scale", 1 / (n_features * variance): 1.0 is that default
             (unused by linear).
         degree: Degree of the polynomial kernel (unused by the others).
