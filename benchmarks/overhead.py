@@ -4,13 +4,15 @@ Ours: plan, engine, TPE, journal, checkpoints, ASHA, TensorBoard, warm workers. 
 documentation shows it, OptunaSearch with ASHAScheduler, default loggers, a new worker for each trial. Both search the
 same joint space with the same fake learner on the same faces, on four logical CPUs with two resource shapes (resnet
 takes two CPUs, the others one). Seconds are counted from the first suggestion to the end of the last trial, workers'
-start and end included, Ray's own start not. Each side runs in a process of its own, in turn.
+start and end included, Ray's own start not. Each side runs in a process of its own, in turn; ours at both numbers of
+trials, so that it is compared with stock at the same one.
 
     python benchmarks/overhead.py [--trials 200] [--stock-trials 40] [--repeats 3]
 """
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -143,20 +145,27 @@ def main() -> None:
     if arguments.side:
         print(json.dumps({"ours": ours, "stock": stock}[arguments.side](arguments.trials, arguments.folder)))
         return
-    found: dict[str, list[dict[str, float]]] = {"ours": [], "stock": []}
+    few, many = arguments.stock_trials, arguments.trials
+    cases = [("ours", many), ("ours", few), ("stock", few)]
+    runs: dict[tuple[str, int], list[dict[str, float]]] = {case: [] for case in cases}
     for _ in range(arguments.repeats):
-        found["ours"].append(measure("ours", arguments.trials))
-        found["stock"].append(measure("stock", arguments.stock_trials))
-    medians = {}
-    for side, runs in found.items():
-        each = [run["seconds"] / run["trials"] for run in runs]
-        medians[side] = statistics.median(each)
-        size = statistics.median(run["bytes"] / run["trials"] for run in runs)
-        print(
-            f"{side:6} {runs[0]['trials']:4} trials, {len(runs)} runs: median {medians[side]:.3f} s a trial "
-            f"(from {min(each):.3f} to {max(each):.3f}), {size / 1024:.0f} KiB a trial"
-        )
-    print(f"stock / ours: {medians['stock'] / medians['ours']:.1f}")
+        for case in cases:
+            runs[case].append(measure(*case))
+    print(f"{os.cpu_count()} cores, {CPUS} logical CPUs, resnet takes {RESNET_CPUS} of them, n = {arguments.repeats}")
+    seconds = {case: summary(case, found) for case, found in runs.items()}
+    print(f"stock / ours at {few} trials: {seconds['stock', few] / seconds['ours', few]:.1f}")
+
+
+def summary(case: tuple[str, int], runs: list[dict[str, float]]) -> float:
+    """Print a line about one case; the median of its seconds a trial."""
+    side, trials = case
+    each = [run["seconds"] / run["trials"] for run in runs]
+    size = statistics.median(run["bytes"] / run["trials"] for run in runs)
+    print(
+        f"{side:6} {trials:4} trials: median {statistics.median(each):.3f} s a trial "
+        f"(from {min(each):.3f} to {max(each):.3f}), {size / 1024:.0f} KiB a trial"
+    )
+    return statistics.median(each)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from typing import Any
 
 from results.leaderboard import TrialRecord, incumbent, trials_of
 from results.schema import EndStatus, Event, Measurement, SessionEnd, SessionStart, Status, TrialEnd, TrialStart
-from search.plan import Plan
+from search.plan import FamilyResources, Plan
+from search.room import Room
 from search.scheduler import Asha
 from search.searcher import Searcher
 from spaces.family import Family
@@ -20,6 +21,7 @@ from spaces.joint import parse_config
 from trainables.job import Assignment
 
 MAX_LOST_WORKERS = 2
+MAX_WAITING = 8
 
 Listener = Callable[[Event], None]
 
@@ -40,9 +42,7 @@ class Engine:
         incumbent: The best trial at full fidelity, None while there is none.
     """
 
-    def __init__(
-        self, plan: Plan, searcher: Searcher, past: Sequence[Event], write: Listener, concurrency: int
-    ) -> None:
+    def __init__(self, plan: Plan, searcher: Searcher, past: Sequence[Event], write: Listener, room: Room) -> None:
         """Replay `past` and open a session.
 
         Args:
@@ -50,13 +50,14 @@ class Engine:
             searcher: Already knows the trials of `past`.
             past: The events of earlier sessions, empty for a new run.
             write: Called with every new event before anything else hears of it: the journal.
-            concurrency: How many trials may run at once.
+            room: How many trials may run at once.
         """
         self.plan = plan
         self._searcher = searcher
         self._write = write
         self._listeners: list[Listener] = []
-        self._concurrency = concurrency
+        self._room = room
+        self._warm: FamilyResources | None = None
         self._asha = Asha(plan.fidelity)
         self.trials: dict[int, TrialRecord] = {}
         self.incumbent: TrialRecord | None = None
@@ -104,31 +105,58 @@ class Engine:
     @property
     def is_exhausted(self) -> bool:
         """Whether no further trial will be suggested."""
-        budget = self.plan.budget
-        spent = budget.trials is not None and len(self.trials) >= budget.trials
-        return self.is_over or (spent and not self._waiting)
+        return self.is_over or (self._is_spent and not self._waiting)
+
+    @property
+    def _is_spent(self) -> bool:
+        trials = self.plan.budget.trials
+        return trials is not None and len(self.trials) >= trials
 
     def suggest(self) -> Assignment | None:
-        """The next trial: an unfinished one of an earlier session, else a new one; None if none may start now."""
-        if self.is_exhausted or len(self._live) >= self._concurrency:
+        """The next trial to hand to a worker; None if none may start now."""
+        number = None if self.is_exhausted else self._choose()
+        if number is None:
             return None
-        if self._waiting:
-            number = self._waiting.pop(0)
-        else:
-            number, config = self._searcher.ask()
-            values = config.model_dump(mode="json")
-            self._emit(
-                TrialStart(
-                    trial=number,
-                    time=time.time(),
-                    family=Family(config.family),
-                    config=values,
-                    seed=self.plan.seed + number,
-                )
-            )
+        self._warm = None
+        self._waiting.remove(number)
         self._live.add(number)
         record = self.trials[number]
         return Assignment(trial=number, config=parse_config(record.config), seed=record.seed, recorded=record.fidelity)
+
+    def _choose(self) -> int | None:
+        """A waiting trial that fits: one for the warm worker that has just become free, else the oldest.
+
+        A worker keeps its shape for life, and a new one takes seconds to start. So trials that would need another
+        shape than the free worker's wait, up to `MAX_WAITING` of them, while the searcher is asked for one that does
+        not; then it is their turn. Which families are tried stays the searcher's choice, only the order changes.
+        """
+        running = [record.family for record in self.running]
+        if self._room.is_full(running):
+            return None
+        while True:
+            fitting = [number for number in self._waiting if self._room.fits(self.trials[number].family, running)]
+            warm = [number for number in fitting if self._shape(number) == (self._warm or self._shape(number))]
+            if warm:
+                return warm[0]
+            if len(self._waiting) >= MAX_WAITING or self._is_spent:
+                return fitting[0] if fitting else None
+            self._ask()
+
+    def _ask(self) -> None:
+        """Let the searcher choose a new trial, which waits until it is handed out."""
+        number, config = self._searcher.ask()
+        start = TrialStart(
+            trial=number,
+            time=time.time(),
+            family=Family(config.family),
+            config=config.model_dump(mode="json"),
+            seed=self.plan.seed + number,
+        )
+        self._emit(start)
+        self._waiting.append(number)
+
+    def _shape(self, number: int) -> FamilyResources:
+        return self._room.shape(self.trials[number].family)
 
     def report(self, result: dict[str, Any]) -> Verdict:
         """Take a trial's report: a measurement at a rung, or `failed` with its reason."""
@@ -150,10 +178,11 @@ class Engine:
     def lose_worker(self, number: int, reason: str) -> None:
         """A trial's worker died: the trial goes on elsewhere from its checkpoint, unless it cost too many workers."""
         self._lost[number] += 1
+        was_live = number in self._live
+        self._live.discard(number)
         if self._lost[number] > MAX_LOST_WORKERS:
             self.end(number, Status.FAILED, reason)
-        elif number in self._live:
-            self._live.discard(number)
+        elif was_live:
             self._waiting.append(number)
 
     def end(self, number: int, status: EndStatus, reason: str = "") -> None:
@@ -161,7 +190,9 @@ class Engine:
         record = self.trials[number]
         if record.status is not Status.RUNNING:
             return
-        self._live.discard(number)
+        if number in self._live:
+            self._live.discard(number)
+            self._warm = self._shape(number)
         self._searcher.tell(number, status, record.val_accuracy)
         self._emit(TrialEnd(trial=number, time=time.time(), status=status, reason=reason))
 

@@ -24,6 +24,7 @@ from search.engine import Engine
 from search.plan import Plan, write_plan
 from search.progress import Progress
 from search.provenance import provenance
+from search.room import Room
 from search.searcher import Searcher
 from spaces.errors import InputError
 from spaces.family import Family
@@ -102,23 +103,23 @@ def _session(
 ) -> Outcome:
     console.print("starting Ray ...")
     with local_session(plan.cluster.cpus, plan.cluster.gpus) as resources, Journal(run.measurements) as journal:
-        concurrency = _concurrency(plan, resources)
+        room = Room(plan.resources, resources, plan.space.families)
         write_plan(plan, run.plan)
         if not run.provenance.exists():
             write_whole(run.provenance, json.dumps(provenance(plan, data, resources), indent=2))
         searcher = Searcher(run.study, plan.space, plan.seed, plan.startup_trials, trials_of(past))
-        engine = Engine(plan, searcher, past, journal.append, concurrency)
+        engine = Engine(plan, searcher, past, journal.append, room)
         with Board(run.tensorboard, engine) as board, Progress(engine, console) as progress, _interruptible(engine):
             engine.listen(board.hear)
             engine.listen(progress.hear)
             engine.listen(lambda event: _forget_state(run, event))
-            _search(engine, run, cache, progress, concurrency)
+            _search(engine, run, cache, progress, room)
             engine.close()
         write_csv(leaderboard([run]), run.leaderboard)
         return Outcome(run, tuple(engine.trials.values()), engine.elapsed, engine.incumbent, engine.was_interrupted)
 
 
-def _search(engine: Engine, run: RunFolder, cache: Path, progress: Progress, concurrency: int) -> None:
+def _search(engine: Engine, run: RunFolder, cache: Path, progress: Progress, room: Room) -> None:
     """Let Tune run trials until the engine says that the session is over."""
     from ray import tune
 
@@ -141,7 +142,7 @@ def _search(engine: Engine, run: RunFolder, cache: Path, progress: Progress, con
         gpu = {"GPU": resources.gpus} if resources.gpus else {}
         return tune.PlacementGroupFactory([{"CPU": resources.cpus, **gpu}])
 
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrency)
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(room.concurrency)
     shutil.rmtree(run.tune, ignore_errors=True)
     tune.Tuner(
         tune.with_resources(Trial, resources_of),
@@ -162,23 +163,6 @@ def _search(engine: Engine, run: RunFolder, cache: Path, progress: Progress, con
             verbose=0,
         ),
     ).fit()
-
-
-def _concurrency(plan: Plan, available: dict[str, float]) -> int:
-    """How many trials may run at once.
-
-    Raises:
-        InputError: If a family asks for more than there is.
-    """
-    cpus, gpus = int(available.get("CPU", 0)), available.get("GPU", 0.0)
-    for family in plan.space.families:
-        wanted = plan.resources.of(family)
-        if wanted.cpus > cpus or wanted.gpus > gpus:
-            raise InputError(
-                f"resources.{family}: a trial asks for {wanted.cpus} CPUs and {wanted.gpus:g} GPUs, "
-                f"this machine offers {cpus} CPUs and {gpus:g} GPUs"
-            )
-    return cpus // min(plan.resources.of(family).cpus for family in plan.space.families)
 
 
 def _forget_state(run: RunFolder, event: Event) -> None:

@@ -13,8 +13,9 @@ from optuna.trial import TrialState
 
 from results.leaderboard import trials_of
 from results.schema import Event, SessionStart, Status, TrialEnd, TrialStart
-from search.engine import Engine, Verdict, searching_seconds
+from search.engine import MAX_WAITING, Engine, Verdict, searching_seconds
 from search.plan import Plan, validate_plan
+from search.room import Room
 from search.searcher import Searcher
 from spaces.family import Family
 from spaces.svm import SvmConfig
@@ -36,7 +37,10 @@ class Run:
     def session(self) -> Engine:
         past = list(self.events)
         searcher = Searcher(self.study_file, self.plan.space, self.plan.seed, self.plan.startup_trials, trials_of(past))
-        return Engine(self.plan, searcher, past, self.events.append, self.concurrency)
+        return Engine(self.plan, searcher, past, self.events.append, self.room())
+
+    def room(self) -> Room:
+        return Room(self.plan.resources, {"CPU": self.concurrency}, self.plan.space.families)
 
     @property
     def study_file(self) -> Path:
@@ -115,6 +119,31 @@ def test_the_study_is_told_the_truth_about_stopped_trials(tmp_path):
         assert trial.state is states[record.status]
         assert trial.intermediate_values == {m.fidelity: m.val_accuracy for m in record.measurements}
         assert trial.value == record.val_accuracy
+
+
+def test_workers_keep_their_shape_and_every_trial_gets_its_turn(tmp_path):
+    plan = validate_plan({"budget": {"trials": 60}, "resources": {"resnet": {"cpus": 2}}}, "test")
+    run = Run(tmp_path, plan, concurrency=4)
+    engine = run.session()
+    families, most_waiting = [], 0
+    live: list[int] = []
+    while True:
+        while (assignment := engine.suggest()) is not None:
+            families.append(assignment.config.family)
+            live.append(assignment.trial)
+        if not live:
+            break
+        cpus = sum(2 if record.family is Family.RESNET else 1 for record in engine.running)
+        assert cpus <= 4
+        most_waiting = max(most_waiting, len(engine.trials) - len(families))
+        engine.report({"trial": live.pop(0), "failed": "test"})
+    assert len(families) == 60 == len(engine.trials)
+    assert 0 < most_waiting <= MAX_WAITING
+    shapes = [family == Family.RESNET for family in families]
+    chosen = [record.family is Family.RESNET for _, record in sorted(engine.trials.items())]
+    changes = sum(one != other for one, other in zip(shapes, shapes[1:], strict=False))
+    assert sum(chosen) == sum(shapes)
+    assert changes < sum(one != other for one, other in zip(chosen, chosen[1:], strict=False))
 
 
 def test_concurrency_is_a_limit(tmp_path):

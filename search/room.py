@@ -1,0 +1,55 @@
+"""How many trials fit on the machines at once: what a trial of each family occupies, against what there is."""
+
+from collections.abc import Iterable, Mapping
+
+from search.plan import FamilyResources, Resources
+from spaces.errors import InputError
+from spaces.family import Family
+
+_TOLERANCE = 1e-9  # fractions of a GPU, such as three thirds, must add up to a whole one
+
+
+class Room:
+    """What a search may occupy."""
+
+    def __init__(self, resources: Resources, available: Mapping[str, float], families: Iterable[Family]) -> None:
+        """Check that each family fits at all.
+
+        Args:
+            resources: What a trial of each family occupies.
+            available: What there is: `CPU`, and `GPU` where there is one.
+            families: The families that are searched.
+
+        Raises:
+            InputError: If a family asks for more than there is.
+        """
+        self._resources = resources
+        self._families = tuple(families)
+        self._cpus, self._gpus = int(available.get("CPU", 0)), available.get("GPU", 0.0)
+        for family in self._families:
+            wanted = self.shape(family)
+            if wanted.cpus > self._cpus or wanted.gpus > self._gpus:
+                raise InputError(
+                    f"resources.{family}: a trial asks for {wanted.cpus} CPUs and {wanted.gpus:g} GPUs, "
+                    f"this machine offers {self._cpus} CPUs and {self._gpus:g} GPUs"
+                )
+
+    @property
+    def concurrency(self) -> int:
+        """The most trials that may run at once."""
+        return self._cpus // min(self.shape(family).cpus for family in self._families)
+
+    def shape(self, family: Family) -> FamilyResources:
+        """What a trial of `family` occupies; equal shapes share warm workers."""
+        return self._resources.of(family)
+
+    def fits(self, family: Family, running: Iterable[Family]) -> bool:
+        """Whether a trial of `family` may start beside trials of the families `running`."""
+        shapes = [self.shape(each) for each in (family, *running)]
+        cpus, gpus = sum(shape.cpus for shape in shapes), sum(shape.gpus for shape in shapes)
+        return cpus <= self._cpus and gpus <= self._gpus + _TOLERANCE
+
+    def is_full(self, running: Iterable[Family]) -> bool:
+        """Whether no family fits beside `running`."""
+        running = tuple(running)
+        return not any(self.fits(family, running) for family in self._families)

@@ -1,0 +1,37 @@
+"""What fits at once."""
+
+import pytest
+
+from search.plan import Resources
+from search.room import Room
+from spaces.errors import InputError
+from spaces.family import Family
+
+SVM, RESNET = Family.SVM, Family.RESNET
+
+
+def room(available: dict[str, float], **resources: dict[str, float]) -> Room:
+    return Room(Resources.model_validate(resources), available, (SVM, RESNET))
+
+
+def test_families_of_two_shapes_share_the_cpus():
+    two = room({"CPU": 4}, resnet={"cpus": 2})
+    assert two.concurrency == 4
+    assert two.fits(RESNET, [SVM, SVM])
+    assert not two.fits(RESNET, [SVM, SVM, SVM])
+    assert not two.is_full([SVM, SVM, SVM])
+    assert two.is_full([RESNET, RESNET])
+
+
+def test_thirds_of_a_gpu_make_a_whole_one():
+    thirds = room({"CPU": 16, "GPU": 1}, resnet={"gpus": 1 / 3})
+    assert thirds.fits(RESNET, [RESNET, RESNET])
+    assert not thirds.fits(RESNET, [RESNET, RESNET, RESNET])
+    assert thirds.fits(SVM, [RESNET, RESNET, RESNET])
+
+
+def test_a_family_that_never_fits_is_refused():
+    with pytest.raises(
+        InputError, match="resources.resnet: a trial asks for 2 CPUs and 1 GPUs.*offers 2 CPUs and 0 GPUs"
+    ):
+        room({"CPU": 2}, resnet={"cpus": 2, "gpus": 1})
