@@ -200,5 +200,6 @@ def table(board: pd.DataFrame, top: int = 20) -> Table:
 
 def _cells(row: dict[Any, Any]) -> list[str]:
     shares = ["-" if pd.isna(row[name]) else f"{row[name]:.4f}" for name in ("val_accuracy", "val_macro_f1")]
-    words = [str(row["trial"]), row["family"], describe(row["config"]), row["status"]]
+    status = "unfinished" if row["status"] is Status.RUNNING else row["status"]  # the run may have ended without it
+    words = [str(row["trial"]), row["family"], describe(row["config"]), status]
     return [*words, str(row["fidelity"]), *shares, f"{row['seconds']:.1f}"]

@@ -43,7 +43,7 @@ class Engine:
     """
 
     def __init__(self, plan: Plan, searcher: Searcher, past: Sequence[Event], write: Listener, room: Room) -> None:
-        """Replay `past` and open a session.
+        """Replay `past`; `begin` then opens the session.
 
         Args:
             plan: The plan.
@@ -67,8 +67,9 @@ class Engine:
         self.was_interrupted = False
         self._past_seconds = searching_seconds(past)
         self._began = time.time()
-        self._emit(SessionStart(time=self._began))
-        self._waiting = self._replay(past)
+        self._waiting: list[int] = []
+        self._decided: dict[int, EndStatus] = {}
+        self._replay(past)
 
     @property
     def elapsed(self) -> float:
@@ -83,6 +84,13 @@ class Engine:
     def listen(self, listener: Listener) -> None:
         """Call `listener` with every event from now on, once it is written and applied."""
         self._listeners.append(listener)
+
+    def begin(self) -> None:
+        """Open the session, and end the trials whose end was decided in an earlier one but not written down."""
+        self._emit(SessionStart(time=self._began))
+        for number, status in self._decided.items():
+            self.end(number, status)
+        self._waiting = [number for number, record in self.trials.items() if record.status is Status.RUNNING]
 
     def stop(self) -> None:
         """End the session soon; running trials stay unfinished and go on at a resume."""
@@ -207,23 +215,20 @@ class Engine:
     def _end_status(self, fidelity: int) -> EndStatus:
         return Status.FINISHED if fidelity == self.plan.fidelity.maximum else Status.STOPPED
 
-    def _replay(self, past: Sequence[Event]) -> list[int]:
-        """Rebuild trials and rungs from earlier sessions; the numbers of the trials that go on.
+    def _replay(self, past: Sequence[Event]) -> None:
+        """Rebuild trials and rungs from earlier sessions.
 
-        A trial whose last measurement was its end, but whose driver died before writing that down, is ended now.
+        A trial whose last measurement was its end, but whose driver died before writing that down, is decided again.
         """
-        last: dict[int, tuple[Measurement, bool]] = {}
         for event in past:
             if isinstance(event, SessionStart | SessionEnd):
                 continue
             self._apply(event)
+            self._decided.pop(event.trial, None)
             if isinstance(event, Measurement):
                 family = self.trials[event.trial].family
-                last[event.trial] = event, self._asha.report(family, event.fidelity, event.val_accuracy)
-        for number, (measurement, keep) in last.items():
-            if not keep and self.trials[number].status is Status.RUNNING:
-                self.end(number, self._end_status(measurement.fidelity))
-        return [number for number, record in self.trials.items() if record.status is Status.RUNNING]
+                if not self._asha.report(family, event.fidelity, event.val_accuracy):
+                    self._decided[event.trial] = self._end_status(event.fidelity)
 
     def _emit(self, event: Event) -> None:
         self._write(event)

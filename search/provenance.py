@@ -27,21 +27,23 @@ _PACKAGES = (
 )
 
 
-def provenance(plan: Plan, data: TrainingData, resources: dict[str, float]) -> dict[str, Any]:
-    """Everything needed to say how a run came about, as plain values."""
-    return {
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+def provenance(
+    plan: Plan, data: TrainingData, resources: dict[str, float], earlier: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Everything needed to say how a run came about, as plain values; `sessions` has one entry for each driver.
+
+    Args:
+        plan: The plan.
+        data: The data, the same in every session.
+        resources: What Ray offers in this session.
+        earlier: What this function gave in the session before, if the run is resumed.
+    """
+    session = {
+        "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "command": sys.argv,
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in _PACKAGES},
         "commit": _commit(),
-        "data": {
-            "source": plan.data.source,
-            "fingerprint": data.fingerprint,
-            "split": data.split,
-            "training_images": len(data.train),
-            "validation_images": len(data.validation),
-        },
         "hardware": {
             "machine": platform.machine(),
             "processor": _processor(),
@@ -49,7 +51,17 @@ def provenance(plan: Plan, data: TrainingData, resources: dict[str, float]) -> d
             "memory_bytes": psutil.virtual_memory().total,
             "resources": resources,
         },
+    }
+    return {
+        "data": {
+            "source": plan.data.source,
+            "fingerprint": data.fingerprint,
+            "split": data.split,
+            "training_images": len(data.train),
+            "validation_images": len(data.validation),
+        },
         "seeds": {"search": plan.seed, "split": plan.data.protocol.seed},
+        "sessions": [*(earlier["sessions"] if earlier else []), session],
     }
 
 

@@ -105,14 +105,15 @@ def _session(
     with local_session(plan.cluster.cpus, plan.cluster.gpus) as resources, Journal(run.measurements) as journal:
         room = Room(plan.resources, resources, plan.space.families)
         write_plan(plan, run.plan)
-        if not run.provenance.exists():
-            write_whole(run.provenance, json.dumps(provenance(plan, data, resources), indent=2))
+        earlier = run.provenance_values() if run.provenance.exists() else None
+        write_whole(run.provenance, json.dumps(provenance(plan, data, resources, earlier), indent=2))
         searcher = Searcher(run.study, plan.space, plan.seed, plan.startup_trials, trials_of(past))
         engine = Engine(plan, searcher, past, journal.append, room)
         with Board(run.tensorboard, engine) as board, Progress(engine, console) as progress, _interruptible(engine):
             engine.listen(board.hear)
             engine.listen(progress.hear)
             engine.listen(lambda event: _forget_state(run, event))
+            engine.begin()
             _search(engine, run, cache, progress, room)
             engine.close()
         write_csv(leaderboard([run]), run.leaderboard)

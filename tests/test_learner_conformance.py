@@ -195,7 +195,7 @@ def test_there_is_no_model_before_training(case: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("case", ONE_OF_EACH)
 def test_training_data_of_one_class_are_refused(case: str) -> None:
     one = replace(TRAIN, labels=np.zeros(len(TRAIN), np.int8))
-    with pytest.raises((TrainingError, ValueError), match="every class needs"):
+    with pytest.raises(TrainingError, match="every class needs"):
         build(case, replace(TASK, faces=one)).fit_to(1)
 
 

@@ -87,7 +87,7 @@ def test_a_search_leaves_a_complete_run(fertune: CommandLine):
     }
     provenance = json.loads((run / "provenance.json").read_text())
     assert provenance["data"]["fingerprint"]
-    assert provenance["versions"]["ray"].startswith("2.")
+    assert provenance["sessions"][0]["versions"]["ray"].startswith("2.")
     for event in read_events(run / "measurements.jsonl"):
         if isinstance(event, TrialEnd):
             (checkpoint,) = (run / "checkpoints" / f"{event.trial:05d}").iterdir()
@@ -111,6 +111,8 @@ def test_kill_9_of_the_driver_and_resume(fertune: CommandLine):
     outcome = fertune.json("resume", "runs/killed")
     assert outcome["trials"] == 24 == outcome["finished"] + outcome["stopped"]
     check_complete(run, 24)
+    provenance = json.loads((run / "provenance.json").read_text())
+    assert ["resume" in session["command"] for session in provenance["sessions"]] == [False, True]
     new = read_events(run / "measurements.jsonl")[len(before) :]
     assert not {event.trial for event in new if not isinstance(event, SessionStart | SessionEnd)} & ended(before)
 

@@ -130,9 +130,9 @@ def class_weights(labels: NDArray[Any]) -> NDArray[np.float64]:
     """Weights n / (3 * count) of the three classes, (3,): under them every class weighs the same.
 
     Raises:
-        ValueError: If a class has no image.
+        TrainingError: If a class has no image.
     """
     counts = np.bincount(labels, minlength=3)
     if (counts == 0).any():
-        raise ValueError(f"every class needs an image; counts are {counts.tolist()}")
+        raise TrainingError(f"every class needs an image; counts are {counts.tolist()}")
     return len(labels) / (3.0 * counts)
