@@ -96,7 +96,7 @@ class Plan(_Section):
         data: The faces and the three-class protocol.
         space: What may be tried.
         fidelity: The scale of fidelities; ASHA's rungs follow from it.
-        startup_trials: Trials suggested at random before TPE models the space.
+        startup_trials: Trials suggested at random, the families in turn, before TPE models the space.
         budget: When the search ends.
         resources: What a trial occupies, by family.
         cluster: Where the search runs.
