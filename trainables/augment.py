@@ -81,7 +81,7 @@ def erase(images: Tensor, probability: float, generator: torch.Generator) -> Ten
     n, height, width = images.shape
     numbers = torch.rand(5, n, generator=generator, device=generator.device)
     area = height * width * (ERASED[0] + (ERASED[1] - ERASED[0]) * numbers[0])
-    aspect = torch.exp(np.log(ERASED_ASPECT) * (2 * numbers[1] - 1))
+    aspect = ERASED_ASPECT ** (2 * numbers[1] - 1)
     rows = _between(height, torch.sqrt(area * aspect), numbers[2])
     columns = _between(width, torch.sqrt(area / aspect), numbers[3])
     erased = rows.unsqueeze(2) & columns.unsqueeze(1) & (numbers[4] < probability).view(n, 1, 1)

@@ -34,7 +34,7 @@ class WeightAverage:
 
     def update(self, step: int) -> None:
         """Take the tensors of the network after `step`, counted from 0 over the whole training, into the average."""
-        average = get_ema_multi_avg_fn(min(self._decay, (1 + step) / (10 + step)))
+        average = get_ema_multi_avg_fn(min(self._decay, (1 + step) / (10 + step)))  # type: ignore[no-untyped-call]
         average(*self._real, None)
         for averaged, live in self._counters:
             averaged.copy_(live)

@@ -86,8 +86,10 @@ def random_head(net: nn.Module, classes: int, seed: int) -> nn.Linear:
 
 
 _STAGES_OF_RESNETS = (("fc",), ("layer4",), ("layer3",), ("layer2",), ("layer1",), ("conv1", "bn1"))
-_STAGES_OF_VGG16 = (("fc",), *(tuple(f"features.{i}" for i in block) for block in
-    ((24, 26, 28), (17, 19, 21), (10, 12, 14), (5, 7), (0, 2))))
+_STAGES_OF_VGG16 = (
+    ("fc",),
+    *(tuple(f"features.{i}" for i in block) for block in ((24, 26, 28), (17, 19, 21), (10, 12, 14), (5, 7), (0, 2))),
+)
 
 
 def _names(net: nn.Module) -> tuple[tuple[str, ...], ...]:

@@ -127,7 +127,7 @@ class TrainingError(RuntimeError):
 
 
 def class_weights(labels: NDArray[Any], classes: int = len(CLASSES)) -> NDArray[np.float64]:
-    """Weights n / (classes * count) of the classes 0 .. classes - 1, (classes,): under them every class weighs the same.
+    """Weights n / (classes * count) of classes 0 .. classes - 1, (classes,): under them every class weighs the same.
 
     Raises:
         TrainingError: If a class has no image.

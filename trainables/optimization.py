@@ -20,7 +20,7 @@ def rate_factor(step: int, total: int, schedule: Schedule = "cosine") -> float:
     It depends on nothing else, so a fidelity is a point on one course. `cosine` rises linearly over the first tenth of
     the steps and falls along half a cosine after it (Loshchilov and Hutter, "SGDR", ICLR 2017), never quite to zero.
     `one_cycle` rises along half a cosine over the first three tenths and falls along another (Smith and Topin,
-    "Super-convergence", 2019), with the shape and the constants of torch's `OneCycleLR`; AdamW's betas stay as they are.
+    "Super-convergence", 2019), in the shape and with the constants of torch's `OneCycleLR`; AdamW's betas do not cycle.
     """
     if schedule == "one_cycle":
         peak = max(0.0, WARM_UP["one_cycle"] * total - 1)
