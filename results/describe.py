@@ -57,8 +57,10 @@ def _forest(config: ForestConfig) -> str:
 
 
 def _resnet(config: ResnetConfig) -> str:
-    words = [
-        config.arch,
+    words: list[str] = [config.arch]
+    if config.stem == "small" and config.arch != "vgg16":
+        words.append("small_stem")
+    words += [
         f"weights={config.weights}",
         f"unfreeze={config.unfreeze}",
         f"epochs={config.epochs}",
@@ -67,10 +69,18 @@ def _resnet(config: ResnetConfig) -> str:
     ]
     if config.unfreeze:
         words.append(f"backbone_lr={config.backbone_lr:.2g}")
+    if config.unfreeze > 1 and config.stage_decay < 1:
+        words.append(f"stage_decay={config.stage_decay:.2g}")
+    if config.schedule != "cosine":
+        words.append(config.schedule)
     words.append(f"decay={config.weight_decay:.2g}")
     optional = {"dropout": config.dropout, "smoothing": config.label_smoothing, "augment": config.augment}
+    optional |= {name: getattr(config, name) for name in ("erasing", "mixup", "cutmix", "auxiliary")}
     words.extend(f"{name}={value:.2g}" for name, value in optional.items() if value)
-    return " ".join([*words, f"{config.image_size}px"])
+    if config.ema:
+        words.append(f"ema={config.ema:.5g}")
+    words.append(f"{config.image_size}px")
+    return " ".join([*words, "flip"] if config.flip else words)
 
 
 def _features(features: FeatureConfig) -> list[str]:

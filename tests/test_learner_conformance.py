@@ -38,11 +38,15 @@ CASES: dict[str, dict[str, Any]] = {
     "forest-pixels": FOREST | {"min_samples_leaf": 4, "features": {"kind": "pixels"}},
     "resnet": RESNET,
     "resnet-head": RESNET | {"unfreeze": 0, "augment": 0.0},
+    "resnet-small-flip": RESNET | {"stem": "small", "flip": True, "unfreeze": 1, "schedule": "one_cycle"},
+    "resnet-average-mixed": RESNET
+    | {"ema": 0.9, "mixup": 0.4, "cutmix": 1.0, "erasing": 0.5, "auxiliary": 0.5, "stage_decay": 0.5},
 }
 HEAVY = {
     "resnet34": RESNET | {"arch": "resnet34"},
     "resnet50": RESNET | {"arch": "resnet50", "unfreeze": 2},
     "resnet101": RESNET | {"arch": "resnet101"},
+    "resnet-vgg16": RESNET | {"arch": "vgg16", "head_lr": 1e-3, "backbone_lr": 1e-4, "ema": 0.99},
 }
 PARAMS = [*CASES, *(pytest.param(name, marks=pytest.mark.slow) for name in HEAVY)]
 ONE_OF_EACH = ["svm-rbf", "forest-hog", "resnet"]
@@ -238,6 +242,15 @@ def test_unbalanced_classes_all_get_their_share(case: str) -> None:
         ("resnet", {"label_smoothing": 1.0}),
         ("resnet", {"augment": 1.1}),
         ("resnet", {"image_size": 31}),
+        ("resnet", {"ema": 1.0}),
+        ("resnet", {"mixup": -0.1}),
+        ("resnet", {"cutmix": 10.1}),
+        ("resnet", {"erasing": 1.1}),
+        ("resnet", {"auxiliary": -0.1}),
+        ("resnet", {"stage_decay": 0.0}),
+        ("resnet", {"stage_decay": 1.1}),
+        ("resnet", {"schedule": "linear"}),
+        ("resnet", {"stem": "large"}),
         ("resnet", {"arch": "resnet19"}),
     ],
 )

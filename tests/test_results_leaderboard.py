@@ -207,6 +207,15 @@ def test_csv_reads_back_and_replaces_the_old_file(run):
             ResnetConfig(unfreeze=0, augment=0, dropout=0.25),
             "resnet18 weights=none unfreeze=0 epochs=8 batch=64 head_lr=0.003 decay=0.01 dropout=0.25 48px",
         ),
+        (
+            ResnetConfig(stem="small", schedule="one_cycle", stage_decay=0.5, mixup=0.2, ema=0.9995, flip=True),
+            "resnet18 small_stem weights=none unfreeze=5 epochs=8 batch=64 head_lr=0.003 backbone_lr=0.001 "
+            "stage_decay=0.5 one_cycle decay=0.01 augment=0.5 mixup=0.2 ema=0.9995 48px flip",
+        ),
+        (
+            ResnetConfig(arch="vgg16", stem="small", unfreeze=0, stage_decay=0.5, augment=0),
+            "vgg16 weights=none unfreeze=0 epochs=8 batch=64 head_lr=0.003 decay=0.01 48px",
+        ),
     ],
 )
 def test_a_config_in_one_line_leaves_out_what_is_unused(config, text):

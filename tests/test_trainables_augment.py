@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainables.augment import SHIFT, ZOOM, affine_maps, augment, dropout, seeded
+from trainables.augment import SHIFT, ZOOM, affine_maps, augment, dropout, erase, seeded
 
 CPU = torch.device("cpu")
 
@@ -70,6 +70,49 @@ def test_a_stronger_variation_changes_more(faces: torch.Tensor) -> None:
         return float((augment(faces, strength, seeded(CPU, 2)) - augment(faces, 1e-9, seeded(CPU, 2))).abs().mean())
 
     assert 0 < change(0.2) < change(0.5) < change(1.0)
+
+
+def erased_boxes(erased: torch.Tensor) -> list[tuple[int, int, int]]:
+    """Height, width and number of changed pixels of each image that was all 0."""
+    found = []
+    for image in erased:
+        rows, columns = torch.nonzero(image, as_tuple=True)
+        if len(rows):
+            found.append((int(rows.max() - rows.min() + 1), int(columns.max() - columns.min() + 1), len(rows)))
+    return found
+
+
+def test_erasing_takes_rectangles_of_its_share_of_images() -> None:
+    black = torch.zeros(2000, 48, 48)
+    boxes = np.array(erased_boxes(erase(black, 0.3, seeded(CPU, 0))))
+    assert len(boxes) / 2000 == pytest.approx(0.3, abs=0.04)
+    heights, widths, pixels = boxes.T
+    assert (pixels == heights * widths).mean() > 0.99  # noise is exactly 0 once in a great while
+    assert 0.015 < (pixels / 48**2).min() < 0.04
+    assert 0.35 < (pixels / 48**2).max() <= 0.42
+    assert (heights / widths).max() > 2.5
+    assert (widths / heights).max() > 2.5
+    assert torch.equal(black, torch.zeros(2000, 48, 48))
+
+
+def test_erased_rectangles_lie_anywhere() -> None:
+    erased = erase(torch.zeros(2000, 48, 48), 1.0, seeded(CPU, 1)) > 0
+    share = erased.float().mean(dim=0)
+    assert (share > 0.02).all()
+    corners, middle = share[[0, 0, -1, -1], [0, -1, 0, -1]], share[24, 24]
+    assert corners.max() < 0.5 * middle
+    torch.testing.assert_close(share.mean(dim=0), share.mean(dim=0).flip(0), atol=0.03, rtol=0)
+
+
+def test_erasing_depends_on_its_generator_alone(faces: torch.Tensor) -> None:
+    assert erase(faces, 0.0, seeded(CPU, 0)) is faces
+    before = torch.random.get_rng_state()
+    once = erase(faces, 0.5, seeded(CPU, 3, 1))
+    assert once.dtype == torch.float32
+    assert 0 <= float(once.min()) <= float(once.max()) <= 255
+    assert torch.equal(once, erase(faces.float(), 0.5, seeded(CPU, 3, 1)))
+    assert not torch.equal(once, erase(faces, 0.5, seeded(CPU, 3, 2)))
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_dropout_keeps_the_mean_and_drops_the_share() -> None:

@@ -10,10 +10,22 @@ from torch import nn
 from torch.nn import functional
 
 from spaces.errors import InputError
-from spaces.resnet import Arch
-from trainables.backbones import empty_net, freeze, head, prepare, random_net, stages, train_mode, trunk
+from spaces.resnet import Arch, ResnetConfig
+from trainables.backbones import (
+    Vgg16,
+    empty_net,
+    freeze,
+    head,
+    prepare,
+    random_head,
+    random_net,
+    stages,
+    train_mode,
+    trained_tensors,
+    trunk,
+)
 from trainables.precision import cpu_threads
-from trainables.weights import cached_file, load_backbone, resolve_weights
+from trainables.weights import cached_file, load_backbone, resolve_weights, starting_net
 
 STAGES = [{"fc"}, {"layer4"}, {"layer3"}, {"layer2"}, {"layer1"}, {"conv1", "bn1"}]
 HEAVY: list[Arch] = ["resnet34", "resnet50", "resnet101"]
@@ -105,6 +117,88 @@ def test_heavier_architectures_have_the_same_stages(arch: Arch) -> None:
     assert head(net)(trunk(net)(torch.zeros(1, 3, 32, 32))).shape == (1, 3)
 
 
+@pytest.fixture(scope="module")
+def vgg() -> Vgg16:
+    net = random_net("vgg16", 0, classes=5)
+    assert isinstance(net, Vgg16)
+    return net
+
+
+@pytest.fixture(scope="module")
+def torchvisions_convolutions() -> nn.Sequential:
+    """The convolutions of torchvision's own vgg16, built without its half a gigabyte of dense layers."""
+    with torch.device("meta"):
+        features = torchvision.models.vgg16().features.to_empty(device="cpu")
+    generator = torch.Generator().manual_seed(0)
+    for parameter in features.parameters():
+        nn.init.normal_(parameter, std=0.05, generator=generator)
+    return features
+
+
+def test_vgg16_has_six_stages_too(vgg: Vgg16) -> None:
+    staged = [id(p) for stage in stages(vgg) for module in stage for p in module.parameters()]
+    assert sorted(staged) == sorted(id(p) for p in vgg.parameters())
+    assert [len(stage) for stage in stages(vgg)] == [1, 3, 3, 3, 2, 2]
+    widths = [{module.out_channels for module in stage} for stage in stages(vgg)[1:]]
+    assert widths == [{512}, {512}, {256}, {128}, {64}]
+
+
+def test_vgg16_is_unfrozen_block_by_block_from_the_head() -> None:
+    net = random_net("vgg16", 0)
+    freeze(net, 2)
+    trained = {name.rpartition(".")[0] for name, p in net.named_parameters() if p.requires_grad}
+    assert trained == {"fc", *(f"features.{i}" for i in (28, 26, 24, 21, 19, 17))}
+    assert {name.rpartition(".")[0] for name in trained_tensors(net, 2)} == trained
+    assert len(trained_tensors(net, 5)) == len(net.state_dict())
+
+
+def test_vgg16_takes_torchvisions_weights(vgg: Vgg16, torchvisions_convolutions: nn.Sequential, tmp_path: Path) -> None:
+    tensors = {f"features.{name}": tensor for name, tensor in torchvisions_convolutions.state_dict().items()}
+    torch.save(tensors | {"classifier.6.bias": torch.zeros(1000)}, tmp_path / "vgg16.pth")
+    load_backbone(vgg, tmp_path / "vgg16.pth")
+    images = torch.randn(2, 3, 48, 48, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected = torchvisions_convolutions[:-1](images).mean(dim=(2, 3))
+        assert expected.std() > 0
+        torch.testing.assert_close(trunk(vgg)(images), expected)
+        torch.testing.assert_close(head(vgg)(expected), vgg(images))
+
+
+@pytest.mark.parametrize("size", [32, 48])
+def test_every_part_of_a_face_reaches_the_head_of_vgg16(vgg: Vgg16, size: int) -> None:
+    images = torch.zeros(1, 3, size, size, requires_grad=True)
+    vgg(images).sum().backward()
+    assert images.grad is not None
+    shares = functional.avg_pool2d(images.grad.abs().sum(dim=1), size // 2)
+    assert (shares > 0.05 * shares.max()).all()
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "resnet50"])
+def test_a_small_stem_keeps_its_tensors_and_shrinks_nothing(arch: Arch) -> None:
+    plain, small = random_net(arch, 0), random_net(arch, 0, "small")
+    assert same(plain, small)
+    assert plain.state_dict().keys() == small.state_dict().keys()
+    assert empty_net(arch, "small").state_dict().keys() == small.state_dict().keys()
+
+    def before_stages(net: nn.Module) -> torch.Size:
+        return trunk(net)[:4](torch.zeros(1, 3, 32, 32)).shape
+
+    assert before_stages(plain) == (1, 64, 8, 8)
+    assert before_stages(small) == (1, 64, 32, 32)
+    small.eval()
+    images = torch.randn(1, 3, 32, 32)
+    assert torch.equal(head(small)(trunk(small)(images)), small(images))
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "vgg16"])
+def test_the_head_has_as_many_outputs_as_there_are_classes(arch: Arch) -> None:
+    net = random_net(arch, 0, classes=7)
+    assert net.eval()(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+    second, again = random_head(net, 4, 3), random_head(net, 4, 3)
+    assert second.weight.shape == (4, head(net).in_features)
+    assert torch.equal(second.weight, again.weight)
+
+
 def test_prepare_repeats_gray_and_normalizes_each_channel() -> None:
     images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1).expand(2, 48, 48)
     ready = prepare(images, 48)
@@ -147,6 +241,14 @@ def test_a_file_of_weights_gives_its_backbone_and_leaves_the_head(
     net.eval()
     assert torch.equal(trunk(net)(images), trunk(imagenet_like.eval())(images))
     assert torch.equal(head(net).weight, head_before)
+
+
+def test_a_net_starts_from_the_weights_its_config_names(imagenet_like: nn.Module, tmp_path: Path) -> None:
+    path = write_weights(imagenet_like, tmp_path / "weights.safetensors")
+    net = starting_net(ResnetConfig(weights=str(path), stem="small"), 3, classes=7)
+    assert torch.equal(net.state_dict()["conv1.weight"], imagenet_like.state_dict()["conv1.weight"])
+    assert torch.equal(head(net).weight, head(random_net("resnet18", 3, classes=7)).weight)
+    assert same(starting_net(ResnetConfig(), 3), random_net("resnet18", 3))
 
 
 def test_files_of_old_torch_versions_lack_the_batch_counters(imagenet_like: nn.Module, tmp_path: Path) -> None:

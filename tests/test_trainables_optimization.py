@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from spaces.resnet import ResnetConfig
 from trainables.backbones import freeze, random_net
@@ -14,6 +15,42 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_without_reaching_zero(tot
     assert factors[: peak + 1] == sorted(factors[: peak + 1])
     assert factors[peak:] == sorted(factors[peak:], reverse=True)
     assert 0 < factors[-1] < max(0.02, 2 / total)
+
+
+@pytest.mark.parametrize("total", [10, 27, 1000])
+def test_one_cycle_is_torchs(total: int) -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    course = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=total, cycle_momentum=False)
+    rates = [optimizer.param_groups[0]["lr"]]
+    for _ in range(total - 1):
+        optimizer.step()
+        course.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert [rate_factor(step, total, "one_cycle") for step in range(total)] == pytest.approx(rates)
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 4, 5])
+def test_one_cycle_of_few_steps_still_has_its_peak(total: int) -> None:
+    factors = [rate_factor(step, total, "one_cycle") for step in range(total)]
+    assert max(factors) == pytest.approx(1, abs=0.1)
+    assert min(factors) > 0
+
+
+def test_the_rate_falls_with_the_distance_from_the_head() -> None:
+    config = ResnetConfig(unfreeze=5, head_lr=0.4, backbone_lr=0.2, stage_decay=0.5)
+    net = random_net("resnet18", 0)
+    peaks = {id(p): group["peak"] for group in make_optimizer(net, config).param_groups for p in group["params"]}
+    found = {name.partition(".")[0]: peaks[id(p)] for name, p in net.named_parameters()}
+    below = {"layer4": 0.2, "layer3": 0.1, "layer2": 0.05, "layer1": 0.025, "conv1": 0.0125, "bn1": 0.0125}
+    assert found == pytest.approx({"fc": 0.4} | below)
+
+
+def test_an_auxiliary_head_is_trained_as_the_head_is() -> None:
+    config = ResnetConfig(unfreeze=1, head_lr=0.4, weight_decay=0.3)
+    auxiliary = torch.nn.Linear(512, 7)
+    optimizer = make_optimizer(random_net("resnet18", 0), config, auxiliary)
+    found = {id(p): (group["peak"], group["weight_decay"]) for group in optimizer.param_groups for p in group["params"]}
+    assert (found[id(auxiliary.weight)], found[id(auxiliary.bias)]) == ((0.4, 0.3), (0.4, 0.0))
 
 
 def test_groups_have_their_own_peaks_and_only_matrices_decay() -> None:

@@ -14,9 +14,8 @@ from spaces.errors import InputError
 from spaces.fidelity import Fidelity
 from spaces.resnet import ResnetConfig
 from trainables.backbones import random_net
-from trainables.base import Task, TrainingError, class_weights
+from trainables.base import Task, TrainingError
 from trainables.data.faceset import Faces
-from trainables.finetuning import FineTuning, ResidentData
 from trainables.optimization import rate_factor
 from trainables.precision import Compute, cpu_threads
 from trainables.resnet import PREDICT_BATCH, ResnetLearner, ResnetModel
@@ -121,29 +120,6 @@ def test_with_fewer_steps_than_fidelities_some_fidelities_add_nothing() -> None:
     assert learner.fit_to(27) == {"images": 0.0, "learning_rate": TINY.head_lr}
 
 
-@pytest.mark.parametrize(("n", "size"), [(12, 4), (13, 4), (3, 8)])
-def test_an_epoch_sees_every_image_in_batches_of_one_size(n: int, size: int) -> None:
-    faces = make_faces((n - 2, 1, 1))
-    config = TINY.model_copy(update={"batch_size": size, "unfreeze": 0})
-    training = FineTuning(random_net("resnet18", 0), config, Task(faces), FLOAT32)
-    epochs = []
-    for epoch in range(2):
-        steps = range(epoch * training.steps_per_epoch, (epoch + 1) * training.steps_per_epoch)
-        batches = [training.batch(step).tolist() for step in steps]
-        assert {len(batch) for batch in batches} == {size}
-        order = [place for batch in batches for place in batch]
-        assert sorted(order[:n]) == list(range(n))
-        epochs.append(order[:n])
-    assert n == 3 or epochs[0] != epochs[1]
-
-
-def test_classes_weigh_the_same_in_the_loss() -> None:
-    faces = make_faces((6, 3, 1))
-    weights = ResidentData.of(Task(faces), CPU).weights
-    np.testing.assert_allclose(weights.numpy(), class_weights(faces.labels), rtol=1e-6)
-    assert ResidentData.of(TASK, CPU).weights.tolist() == [1, 1, 1]
-
-
 def test_a_rare_class_is_not_drowned() -> None:
     rare = make_faces((24, 6, 6))
     alike = replace(rare, images=np.full_like(rare.images, 90))
@@ -188,6 +164,39 @@ def test_a_saved_model_predicts_the_same_and_is_torchvisions(full: ResnetLearner
     assert np.array_equal(again, full.predict_proba(FACES.images))
     assert {path.name for path in tmp_path.iterdir()} == {"model.json", "model.safetensors"}
     torchvision.models.resnet18(num_classes=3).load_state_dict(load_file(tmp_path / "model.safetensors"))
+
+
+def test_a_model_saved_before_there_were_choices_still_loads(full: ResnetLearner, tmp_path: Path) -> None:
+    full.model.save(tmp_path)
+    (tmp_path / "model.json").write_text('{"arch": "resnet18", "image_size": 32}')
+    with cpu_threads(1):
+        again = ResnetModel.load(tmp_path, FLOAT32).predict_proba(FACES.images)
+    assert np.array_equal(again, full.predict_proba(FACES.images))
+
+
+def test_flip_predicts_the_mean_over_an_image_and_its_mirror(full: ResnetLearner, tmp_path: Path) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (5, 48, 48)).astype(np.uint8)
+    flipping = ResnetModel(full.model.net, full.model.form.model_copy(update={"flip": True}), FLOAT32)
+    flipping.save(tmp_path)
+    with cpu_threads(1):
+        one, other = full.model.predict_proba(images), full.model.predict_proba(images[:, :, ::-1].copy())
+        both = ResnetModel.load(tmp_path, FLOAT32).predict_proba(images)
+    assert not np.allclose(one, other, atol=1e-5)
+    np.testing.assert_allclose(both, (one + other) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "change", [{"stem": "small"}, {"flip": True}, {"ema": 0.9}, {"arch": "vgg16", "unfreeze": 0}], ids=str
+)
+def test_the_saved_form_rebuilds_the_network(change: dict[str, Any], tmp_path: Path) -> None:
+    config = TINY.model_copy(update={"unfreeze": 1, "epochs": 1} | change)
+    learner = trained_to(27, config)
+    learner.save(tmp_path)
+    with cpu_threads(1):
+        again = ResnetModel.load(tmp_path / "model", FLOAT32)
+        assert np.array_equal(again.predict_proba(FACES.images), learner.predict_proba(FACES.images))
+    assert type(again.net) is type(learner.model.net)
+    assert again.form == learner.model.form
 
 
 def test_there_is_no_model_before_training(tmp_path: Path) -> None:

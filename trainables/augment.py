@@ -11,6 +11,9 @@ SHIFT = 0.15  # of the image's side
 ZOOM = 0.25  # in logarithms: between 1 / 1.28 and 1.28
 CONTRAST = 0.5  # in logarithms
 BRIGHTNESS = 60.0  # gray levels
+# Random erasing: the least and the largest share of an image, and the largest height in widths.
+ERASED = (0.02, 0.4)
+ERASED_ASPECT = 1 / 0.3
 
 
 def seeded(device: torch.device, *key: int) -> torch.Generator:
@@ -59,6 +62,39 @@ def augment(images: Tensor, strength: float, generator: torch.Generator) -> Tens
     numbers = (2 * torch.rand(2, n, 1, 1, generator=generator, device=generator.device) - 1) * strength
     mean = moved.mean(dim=(1, 2), keepdim=True)
     return ((moved - mean) * torch.exp(CONTRAST * numbers[0]) + mean + BRIGHTNESS * numbers[1]).clamp(0, 255)
+
+
+def erase(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Random erasing (Zhong et al., AAAI 2020): replace a rectangle of some images by noise.
+
+    Args:
+        images: uint8 or float32, (n, h, w), gray levels 0..255.
+        probability: With which an image has a rectangle; 0 gives `images` itself.
+        generator: On the device of `images`.
+
+    Returns:
+        float32, (n, h, w), gray levels 0..255. A rectangle lies within its image and covers, as in the paper, 2 % to
+        40 % of it, its height 0.3 to 3.3 times its width, less where a side would not fit.
+    """
+    if probability == 0:
+        return images
+    n, height, width = images.shape
+    numbers = torch.rand(5, n, generator=generator, device=generator.device)
+    area = height * width * (ERASED[0] + (ERASED[1] - ERASED[0]) * numbers[0])
+    aspect = ERASED_ASPECT ** (2 * numbers[1] - 1)
+    rows = _between(height, torch.sqrt(area * aspect), numbers[2])
+    columns = _between(width, torch.sqrt(area / aspect), numbers[3])
+    erased = rows.unsqueeze(2) & columns.unsqueeze(1) & (numbers[4] < probability).view(n, 1, 1)
+    noise = 255 * torch.rand(images.shape, generator=generator, device=generator.device)
+    return torch.where(erased, noise, images.float())
+
+
+def _between(side: int, lengths: Tensor, places: Tensor) -> Tensor:
+    """Which of `side` pixels lie in intervals of `lengths` (n,) that begin at shares `places` of what is left."""
+    lengths = lengths.round().clamp(1, side)
+    starts = (places * (side + 1 - lengths)).floor().unsqueeze(1)
+    pixels = torch.arange(side, device=lengths.device)
+    return (pixels >= starts) & (pixels < starts + lengths.unsqueeze(1))
 
 
 def dropout(features: Tensor, p: float, generator: torch.Generator) -> Tensor:

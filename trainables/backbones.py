@@ -1,4 +1,4 @@
-"""Networks: torchvision's residual networks with a head of three classes, cut into stages.
+"""Networks: torchvision's, with a head of few classes, cut into stages.
 
 Keys of a network's tensors are torchvision's own, so that weights move between here and there unchanged.
 """
@@ -10,8 +10,9 @@ import torch
 import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.models import vgg
 
-from spaces.resnet import Arch
+from spaces.resnet import Arch, Stem
 from trainables.data.faceset import CLASSES
 
 # Mean and standard deviation of ImageNet's channels on a scale of 0..1, which torchvision's weights expect.
@@ -19,29 +20,91 @@ CHANNEL_MEAN = (0.485, 0.456, 0.406)
 CHANNEL_STD = (0.229, 0.224, 0.225)
 
 
-def empty_net(arch: Arch) -> nn.Module:
-    """A network on the CPU whose tensors hold anything: to be loaded."""
+class Vgg16(nn.Module):
+    """The convolutions of VGG 16 (Simonyan and Zisserman, ICLR 2015), without batch-norm, and a linear head.
+
+    The two layers of 4,096 units, nine tenths of the original's weights, are dropped: they stand on a map of 7 x 7,
+    and a face of 48 pixels leaves 3 x 3. The mean over the last map takes the place of the last max-pooling too, which
+    would pass over its third row and column.
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.features = vgg.make_layers(vgg.cfgs["D"][:-1], batch_norm=False)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(512, classes)
+        for layer in self.features:
+            if isinstance(layer, nn.Conv2d):  # as torchvision initializes it
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Float (n, 3, s, s), s at least 16, to logits (n, classes)."""
+        features: Tensor = self.avgpool(self.features(images))
+        logits: Tensor = self.fc(features.flatten(1))
+        return logits
+
+
+def empty_net(arch: Arch, stem: Stem = "imagenet") -> nn.Module:
+    """A network on the CPU for the three classes whose tensors hold anything: to be loaded."""
     with torch.device("meta"):
-        return _build(arch).to_empty(device="cpu")
+        return _build(arch, stem, len(CLASSES)).to_empty(device="cpu")
 
 
-def random_net(arch: Arch, seed: int) -> nn.Module:
-    """A network on the CPU, initialized as torchvision does it; the same `seed` gives the same tensors."""
+def random_net(arch: Arch, seed: int, stem: Stem = "imagenet", classes: int = len(CLASSES)) -> nn.Module:
+    """A network on the CPU, initialized as torchvision does it; the same `seed` gives the same tensors.
+
+    Args:
+        arch: The architecture.
+        seed: Fixes the tensors.
+        stem: How a residual network begins, see `ResnetConfig`; its tensors are the same for either stem.
+        classes: Outputs of the head.
+    """
     # torchvision draws from torch's global generator, which is given back as it was.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return _build(arch)
+        return _build(arch, stem, classes)
 
 
-def _build(arch: Arch) -> nn.Module:
-    net: nn.Module = torchvision.models.get_model(arch, weights=None, num_classes=len(CLASSES))
+def _build(arch: Arch, stem: Stem, classes: int) -> nn.Module:
+    if arch == "vgg16":
+        return Vgg16(classes)
+    net: nn.Module = torchvision.models.get_model(arch, weights=None, num_classes=classes)
+    if stem == "small":
+        # The first convolution stays 7 x 7, whatever the weights: so one kind of file fits both stems, and it is a
+        # fiftieth of the multiplications of the stages behind it.
+        net.get_submodule("conv1").stride = (1, 1)  # type: ignore[assignment]
+        net.set_submodule("maxpool", nn.Identity())
     return net
 
 
+def random_head(net: nn.Module, classes: int, seed: int) -> nn.Linear:
+    """A second head for the trunk of `net`, on the CPU; the same `seed` gives the same tensors."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return nn.Linear(head(net).in_features, classes)
+
+
+_STAGES_OF_RESNETS = (("fc",), ("layer4",), ("layer3",), ("layer2",), ("layer1",), ("conv1", "bn1"))
+_STAGES_OF_VGG16 = (
+    ("fc",),
+    *(tuple(f"features.{i}" for i in block) for block in ((24, 26, 28), (17, 19, 21), (10, 12, 14), (5, 7), (0, 2))),
+)
+
+
+def _names(net: nn.Module) -> tuple[tuple[str, ...], ...]:
+    return _STAGES_OF_VGG16 if isinstance(net, Vgg16) else _STAGES_OF_RESNETS
+
+
 def stages(net: nn.Module) -> tuple[tuple[nn.Module, ...], ...]:
-    """The six stages from the head down: head, layer4, layer3, layer2, layer1, stem."""
-    names = (("fc",), ("layer4",), ("layer3",), ("layer2",), ("layer1",), ("conv1", "bn1"))
-    return tuple(tuple(net.get_submodule(name) for name in stage) for stage in names)
+    """The six stages from the head down: head, layer4 .. layer1, stem; or head, the five blocks of vgg16."""
+    return tuple(tuple(net.get_submodule(name) for name in stage) for stage in _names(net))
+
+
+def trained_tensors(net: nn.Module, unfreeze: int) -> dict[str, Tensor]:
+    """Parameters and buffers of the head and the `unfreeze` stages below it, by name; writing to one changes `net`."""
+    prefixes = tuple(f"{name}." for name in chain.from_iterable(_names(net)[: unfreeze + 1]))
+    return {name: tensor for name, tensor in net.state_dict().items() if name.startswith(prefixes)}
 
 
 def trunk(net: nn.Module) -> nn.Sequential:
@@ -50,9 +113,11 @@ def trunk(net: nn.Module) -> nn.Sequential:
     return nn.Sequential(*modules, nn.Flatten())
 
 
-def head(net: nn.Module) -> nn.Module:
-    """What follows the trunk: pooled features (n, d) to logits (n, 3)."""
-    return net.get_submodule("fc")
+def head(net: nn.Module) -> nn.Linear:
+    """What follows the trunk: pooled features (n, d) to logits (n, classes)."""
+    fc = net.get_submodule("fc")
+    assert isinstance(fc, nn.Linear)
+    return fc
 
 
 def freeze(net: nn.Module, unfreeze: int) -> None:

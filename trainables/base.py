@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spaces.fidelity import Fidelity
-from trainables.data.faceset import Faces, Images
+from trainables.data.faceset import CLASSES, Faces, Images
 
 
 class Model(ABC):
@@ -126,13 +126,13 @@ class TrainingError(RuntimeError):
     """A trial cannot go on: the message is the reason recorded with its FAILED status."""
 
 
-def class_weights(labels: NDArray[Any]) -> NDArray[np.float64]:
-    """Weights n / (3 * count) of the three classes, (3,): under them every class weighs the same.
+def class_weights(labels: NDArray[Any], classes: int = len(CLASSES)) -> NDArray[np.float64]:
+    """Weights n / (classes * count) of classes 0 .. classes - 1, (classes,): under them every class weighs the same.
 
     Raises:
         TrainingError: If a class has no image.
     """
-    counts = np.bincount(labels, minlength=3)
+    counts = np.bincount(labels, minlength=classes)
     if (counts == 0).any():
         raise TrainingError(f"every class needs an image; counts are {counts.tolist()}")
-    return len(labels) / (3.0 * counts)
+    return len(labels) / (float(classes) * counts)

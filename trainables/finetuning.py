@@ -8,16 +8,41 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spaces.resnet import ResnetConfig
-from trainables.augment import augment, dropout, seeded
-from trainables.backbones import freeze, head, prepare, train_mode, trunk
-from trainables.base import Task, TrainingError, class_weights
-from trainables.optimization import make_optimizer, rate_factor, set_rates
+from trainables.augment import augment, dropout, erase, seeded
+from trainables.averaging import WeightAverage
+from trainables.backbones import freeze, head, prepare, random_head, train_mode, trained_tensors, trunk
+from trainables.base import TrainingError, class_weights
+from trainables.data.faceset import CLASSES, EMOTIONS, Faces, Images, Labels
+from trainables.mixing import mix
+from trainables.optimization import make_optimizer, optimizer_tensors, rate_factor, set_rates
 from trainables.precision import Compute
 
 # Reading the loss makes a GPU wait for its queue, so it is not read at every step.
 STEPS_BETWEEN_CHECKS = 50
 # The second number of a generator's key says what it is for.
-ORDER, VARIATION = 0, 1
+ORDER, VARIATION, MIXING = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a network is to learn: any labels of faces, those of the three classes or others.
+
+    Attributes:
+        images: uint8, (n, 48, 48).
+        labels: int8, (n,), 0 .. classes - 1.
+        classes: How many there are: the outputs of the network's head.
+        emotions: int8, (n,), index into `EMOTIONS`: what an auxiliary head learns.
+    """
+
+    images: Images
+    labels: Labels
+    classes: int
+    emotions: Labels
+
+    @classmethod
+    def of(cls, faces: Faces) -> Self:
+        """The three classes of `faces`."""
+        return cls(faces.images, faces.labels, len(CLASSES), faces.emotions)
 
 
 @dataclass(frozen=True)
@@ -27,21 +52,28 @@ class ResidentData:
     Attributes:
         images: uint8, (n, 48, 48).
         labels: int64, (n,).
-        weights: float32, (3,): what each class weighs in the loss, ones where the classes are balanced.
+        emotions: int64, (n,).
+        weights: float32, (classes,): what each class weighs in the loss, ones where the classes are balanced.
     """
 
     images: Tensor
     labels: Tensor
+    emotions: Tensor
     weights: Tensor
 
     @classmethod
-    def of(cls, task: Task, device: torch.device) -> Self:
-        """Copy the faces of `task` to `device`."""
-        labels = task.faces.labels
+    def of(cls, examples: Examples, device: torch.device) -> Self:
+        """Copy `examples` to `device`.
+
+        Raises:
+            TrainingError: If a class has no image.
+        """
+        weights = class_weights(examples.labels, examples.classes)
         return cls(
-            images=torch.tensor(task.faces.images, device=device),
-            labels=torch.tensor(labels, device=device, dtype=torch.int64),
-            weights=torch.tensor(class_weights(labels), device=device, dtype=torch.float32),
+            images=torch.tensor(examples.images, device=device),
+            labels=torch.tensor(examples.labels, device=device, dtype=torch.int64),
+            emotions=torch.tensor(examples.emotions, device=device, dtype=torch.int64),
+            weights=torch.tensor(weights, device=device, dtype=torch.float32),
         )
 
 
@@ -51,24 +83,60 @@ class FineTuning:
     An epoch is `ceil(n / batch_size)` steps. Each has its own order of images, and its last batch is filled up from
     the start of that order: batches are all of one size, and batch-norm never meets a batch of one.
 
+    Args:
+        net: The network, on the device of `compute`, with a head of `examples.classes` outputs.
+        config: How it is trained; `arch`, `stem`, `weights` and `flip` are not looked at.
+        examples: What it learns.
+        seed: Fixes every random choice of the training.
+        compute: Where and in which precision.
+
     Attributes:
-        net: The network, on the device.
+        net: The network in training.
         optimizer: Its optimizer.
         total_steps: Optimizer steps of the full budget.
+
+    Raises:
+        TrainingError: If a class has no image.
     """
 
-    def __init__(self, net: nn.Module, config: ResnetConfig, task: Task, compute: Compute) -> None:
+    def __init__(self, net: nn.Module, config: ResnetConfig, examples: Examples, seed: int, compute: Compute) -> None:
         freeze(net, config.unfreeze)
         self.net = net
-        self.optimizer = make_optimizer(net, config)
-        self.steps_per_epoch = -(-len(task.faces) // config.batch_size)
+        self._auxiliary = random_head(net, len(EMOTIONS), seed).to(compute.device) if config.auxiliary > 0 else None
+        self._average = WeightAverage(net, config.unfreeze, config.ema) if config.ema > 0 else None
+        self.optimizer = make_optimizer(net, config, self._auxiliary)
+        self.steps_per_epoch = -(-len(examples.labels) // config.batch_size)
         self.total_steps = config.epochs * self.steps_per_epoch
         self._config = config
-        self._seed = task.seed
+        self._seed = seed
         self._compute = compute
-        self._data = ResidentData.of(task, compute.device)
+        self._data = ResidentData.of(examples, compute.device)
         self._trunk, self._head = trunk(net), head(net)
         self._order_of_epoch: tuple[int, Tensor] | None = None
+
+    @property
+    def predictor(self) -> nn.Module:
+        """The network that predicts and is exported: the moving average of weights where there is one, else `net`."""
+        return self.net if self._average is None else self._average.net
+
+    def state(self) -> dict[str, Tensor]:
+        """What continuing needs besides the tensors of `predictor`, by name; writing to a tensor changes the training.
+
+        That is the optimizer's state, and where they are in use the auxiliary head (`auxiliary.*`) and the trained
+        tensors of `net` (`live.*`).
+        """
+        state = optimizer_tensors(self.net, self.optimizer)
+        if self._auxiliary is not None:
+            heads = nn.ModuleDict({"auxiliary": self._auxiliary})
+            state |= heads.state_dict() | optimizer_tensors(heads, self.optimizer)
+        if self._average is not None:
+            live = trained_tensors(self.net, self._config.unfreeze)
+            state |= {f"live.{name}": tensor for name, tensor in live.items()}
+        return state
+
+    def rate(self, step: int) -> float:
+        """The learning rate of the head in `step`."""
+        return self._config.head_lr * rate_factor(step, self.total_steps, self._config.schedule)
 
     def run(self, steps: range) -> float:
         """Take the optimizer steps `steps`, at least one, and return the mean of their losses.
@@ -88,21 +156,37 @@ class FineTuning:
 
     def _step(self, step: int) -> Tensor:
         """Take one optimizer step and return its loss, still on the device."""
-        config, data = self._config, self._data
+        config = self._config
         picked = self.batch(step)
         # Keyed by the step, so that a resumed training meets the same numbers.
         generator = seeded(self._compute.device, self._seed, VARIATION, step)
-        images = prepare(augment(data.images[picked], config.augment, generator), config.image_size)
+        images = augment(self._data.images[picked], config.augment, generator)
+        images = erase(images, config.erasing, generator)
+        images, share = mix(images, config.mixup, config.cutmix, self._seed, MIXING, step)
+        images = prepare(images, config.image_size)
         with self._compute.autocast():
-            logits = self._head(dropout(self._trunk(images), config.dropout, generator))
-        loss = functional.cross_entropy(
-            logits.float(), data.labels[picked], weight=data.weights, label_smoothing=config.label_smoothing
-        )
-        set_rates(self.optimizer, rate_factor(step, self.total_steps))
+            features = dropout(self._trunk(images), config.dropout, generator)
+            logits = self._head(features)
+            emotions = None if self._auxiliary is None else self._auxiliary(features)
+        loss = self._loss(logits, self._data.labels[picked], share, self._data.weights)
+        if emotions is not None:
+            loss = loss + config.auxiliary * self._loss(emotions, self._data.emotions[picked], share)
+        set_rates(self.optimizer, rate_factor(step, self.total_steps, config.schedule))
         torch.autograd.backward(loss)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        if self._average is not None:
+            self._average.update(step)
         return loss.detach()
+
+    def _loss(self, logits: Tensor, labels: Tensor, share: float, weights: Tensor | None = None) -> Tensor:
+        """Cross-entropy, in which `share` of each image is its own label's and the rest that of the image before it."""
+
+        def against(labels: Tensor) -> Tensor:
+            smoothing = self._config.label_smoothing
+            return functional.cross_entropy(logits.float(), labels, weight=weights, label_smoothing=smoothing)
+
+        return against(labels) if share == 1 else share * against(labels) + (1 - share) * against(labels.roll(1))
 
     def batch(self, step: int) -> Tensor:
         """Which images step `step` sees: int64, (batch_size,), on the device."""

@@ -1,4 +1,4 @@
-"""The resnet family: residual networks fine-tuned on faces."""
+"""The resnet family: convolutional networks fine-tuned on faces."""
 
 from pathlib import Path
 from typing import Self, TypeVar
@@ -7,19 +7,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from spaces.errors import InputError
 from spaces.fidelity import Fidelity
-from spaces.resnet import Arch, ImageSize, ResnetConfig
-from trainables.backbones import empty_net, prepare, random_net
+from spaces.resnet import Arch, ImageSize, ResnetConfig, Stem
+from trainables.backbones import empty_net, prepare
 from trainables.base import Learner, Model, Task, TrainingError
 from trainables.data.faceset import CLASSES, Images
-from trainables.finetuning import FineTuning
-from trainables.optimization import optimizer_tensors, rate_factor
+from trainables.finetuning import Examples, FineTuning
 from trainables.precision import Compute, cpu_threads, out_of_memory, release_memory
-from trainables.weights import check_fit, load_backbone, read_tensors, resolve_weights
+from trainables.weights import check_fit, read_tensors, starting_net, write_tensors
 
 PREDICT_BATCH = 128
 
@@ -31,10 +29,13 @@ class _Form(BaseModel):
 
 
 class ModelForm(_Form):
-    """What predicting needs besides the tensors: `model.json`."""
+    """What predicting needs besides the tensors: `model.json`; fields are those of `ResnetConfig`."""
 
     arch: Arch
     image_size: ImageSize
+    # Files from before there were these choices lack them.
+    stem: Stem = "imagenet"
+    flip: bool = False
 
 
 class Progress(_Form):
@@ -48,7 +49,7 @@ class Progress(_Form):
 
 
 class ResnetModel(Model):
-    """A residual network that predicts.
+    """A network that predicts.
 
     Args:
         net: The network, on the device of `compute`.
@@ -67,14 +68,21 @@ class ResnetModel(Model):
         probabilities = np.empty((len(images), len(CLASSES)), dtype=np.float32)
         for start in range(0, len(images), PREDICT_BATCH):
             part = slice(start, start + PREDICT_BATCH)
-            batch = prepare(torch.tensor(images[part], device=self.compute.device), self.form.image_size)
-            with self.compute.autocast():
-                logits = self.net(batch)
-            probabilities[part] = logits.float().softmax(dim=1).cpu().numpy()
+            batch = torch.tensor(images[part], device=self.compute.device)
+            found = self._softmax(batch)
+            if self.form.flip:
+                found = (found + self._softmax(batch.flip(2))) / 2
+            probabilities[part] = found.cpu().numpy()
         return probabilities
 
+    def _softmax(self, batch: Tensor) -> Tensor:
+        images = prepare(batch, self.form.image_size)
+        with self.compute.autocast():
+            logits: Tensor = self.net(images)
+        return logits.float().softmax(dim=1)
+
     def save(self, folder: Path) -> None:
-        _save_tensors(self.net.state_dict(), folder / "model.safetensors")
+        write_tensors(self.net.state_dict(), folder / "model.safetensors")
         (folder / "model.json").write_text(self.form.model_dump_json(indent=2))
 
     @classmethod
@@ -82,14 +90,14 @@ class ResnetModel(Model):
         compute = compute or Compute.best()
         form = _read_form(ModelForm, folder / "model.json")
         path = folder / "model.safetensors"
-        net, tensors = empty_net(form.arch), read_tensors(path)
+        net, tensors = empty_net(form.arch, form.stem), read_tensors(path)
         check_fit(tensors, net.state_dict(), path)
         net.load_state_dict(tensors)
         return cls(compute.place(net), form, compute)
 
 
 class ResnetLearner(Learner):
-    """Fine-tunes a residual network; the full budget is counted in optimizer steps.
+    """Fine-tunes a network; the full budget is counted in optimizer steps.
 
     On a CPU with the same number of threads the same config, task and fidelity give the same bits.
 
@@ -108,8 +116,9 @@ class ResnetLearner(Learner):
     @property
     def model(self) -> ResnetModel:
         """The network as trained so far, not a copy: it goes on changing when training does."""
-        form = ModelForm(arch=self.config.arch, image_size=self.config.image_size)
-        return ResnetModel(self._begun.net, form, self.compute)
+        config = self.config
+        form = ModelForm(arch=config.arch, image_size=config.image_size, stem=config.stem, flip=config.flip)
+        return ResnetModel(self._begun.predictor, form, self.compute)
 
     @property
     def _begun(self) -> FineTuning:
@@ -151,23 +160,22 @@ class ResnetLearner(Learner):
         steps = range(first, units(training.total_steps, fidelity))
         measured = {
             "images": float(len(steps) * self.config.batch_size),
-            "learning_rate": self.config.head_lr * rate_factor(steps.stop - 1, training.total_steps),
+            "learning_rate": training.rate(steps.stop - 1),
         }
         # With fewer steps than fidelities, neighbouring fidelities are the same step.
         return measured | {"train_loss": training.run(steps)} if steps else measured
 
     def _begin(self) -> FineTuning:
-        net = random_net(self.config.arch, self.task.seed)
-        weights = resolve_weights(self.config.arch, self.config.weights)
-        if weights is not None:
-            load_backbone(net, weights)
-        return FineTuning(self.compute.place(net), self.config, self.task, self.compute)
+        return self._training_of(self.compute.place(starting_net(self.config, self.task.seed)))
+
+    def _training_of(self, net: nn.Module) -> FineTuning:
+        return FineTuning(net, self.config, Examples.of(self.task.faces), self.task.seed, self.compute)
 
     def save(self, folder: Path) -> None:
         training = self._begun
         (folder / "model").mkdir(parents=True, exist_ok=True)
         self.model.save(folder / "model")
-        _save_tensors(optimizer_tensors(training.net, training.optimizer), folder / "training.safetensors")
+        write_tensors(training.state(), folder / "training.safetensors")
         (folder / "training.json").write_text(self._progress().model_dump_json(indent=2))
 
     def load(self, folder: Path) -> None:
@@ -177,10 +185,9 @@ class ResnetLearner(Learner):
         differing = [name for name in Progress.model_fields if getattr(found, name) != getattr(mine, name)]
         if set(differing) - {"fidelity"}:
             raise InputError(f"{path}: a checkpoint of another training; it differs in {', '.join(differing)}")
-        net = ResnetModel.load(folder / "model", self.compute).net
-        training = FineTuning(net, self.config, self.task, self.compute)
+        training = self._training_of(ResnetModel.load(folder / "model", self.compute).net)
         path = folder / "training.safetensors"
-        tensors, state = read_tensors(path), optimizer_tensors(training.net, training.optimizer)
+        tensors, state = read_tensors(path), training.state()
         check_fit(tensors, state, path)
         for name, tensor in state.items():
             tensor.copy_(tensors[name])
@@ -196,11 +203,6 @@ class ResnetLearner(Learner):
             images=len(self.task.faces),
             fidelity=self.fidelity,
         )
-
-
-def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    # The format stores plain layouts only, and the weights are channels last.
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
 
 
 def _read_form(kind: type[Form], path: Path) -> Form:

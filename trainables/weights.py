@@ -8,14 +8,17 @@ from urllib.parse import urlparse
 import torch
 import torchvision
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from spaces.errors import InputError
-from spaces.resnet import Arch
+from spaces.resnet import Arch, ResnetConfig
+from trainables.backbones import random_net
+from trainables.data.faceset import CLASSES
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
-HEAD = "fc."
+# torchvision's names of what stands behind the pooled features.
+HEADS = ("fc.", "classifier.")
 
 
 def resolve_weights(arch: Arch, weights: str) -> Path | None:
@@ -73,19 +76,38 @@ def cached_file(url: str) -> Path:
     return path
 
 
+def starting_net(config: ResnetConfig, seed: int, classes: int = len(CLASSES)) -> nn.Module:
+    """The network that `config` starts from, on the CPU: its weights in the backbone, a random head of `classes`.
+
+    Raises:
+        InputError: See `resolve_weights` and `load_backbone`.
+    """
+    net = random_net(config.arch, seed, config.stem, classes)
+    weights = resolve_weights(config.arch, config.weights)
+    if weights is not None:
+        load_backbone(net, weights)
+    return net
+
+
 def load_backbone(net: nn.Module, path: Path) -> None:
-    """Copy the weights in `path` into `net`, the head (`fc.*`) left as it is.
+    """Copy the weights in `path` into `net`, whose head is left as it is; the file may have another head or none.
 
     Raises:
         InputError: If the file cannot be read or does not fit the network.
     """
-    tensors = {key: value for key, value in read_tensors(path).items() if not key.startswith(HEAD)}
-    expected = {key: value for key, value in net.state_dict().items() if not key.startswith(HEAD)}
+    tensors = {key: value for key, value in read_tensors(path).items() if not key.startswith(HEADS)}
+    expected = {key: value for key, value in net.state_dict().items() if not key.startswith(HEADS)}
     # Counters of batches, which files of old torch versions lack, are of no use to a training that starts.
     expected = {key: value for key, value in expected.items() if not key.endswith("num_batches_tracked")}
     tensors = {key: value for key, value in tensors.items() if not key.endswith("num_batches_tracked")}
     check_fit(tensors, expected, path)
     net.load_state_dict(tensors, strict=False)
+
+
+def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write named tensors as a `.safetensors` file."""
+    # The format stores plain layouts only, and the weights are channels last.
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
