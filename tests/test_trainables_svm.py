@@ -103,11 +103,10 @@ def test_decisions_are_those_of_scikit_learn(config: SvmConfig) -> None:
 
 @pytest.mark.parametrize("class_weight", ["balanced", "none"])
 def test_classes_weigh_what_the_config_says(class_weight: ClassWeight) -> None:
-    machines = fit_machines(
-        SvmConfig(C=0.1, class_weight=class_weight, features=SMALL), UNBALANCED.images, UNBALANCED.labels
-    )
-    reference = sklearn.svm.SVC(C=0.1, class_weight="balanced" if class_weight == "balanced" else None)
-    reference.set_params(decision_function_shape="ovo")
+    config = SvmConfig(class_weight=class_weight, features=SMALL)
+    machines = fit_machines(config, UNBALANCED.images, UNBALANCED.labels)
+    weights = "balanced" if class_weight == "balanced" else None
+    reference = sklearn.svm.SVC(C=config.C, class_weight=weights, decision_function_shape="ovo")
     reference.fit(machines.features.transform(UNBALANCED.images).astype(np.float64), UNBALANCED.labels)
     expected = reference.decision_function(machines.features.transform(FRESH.images).astype(np.float64))
     np.testing.assert_allclose(machines.decisions(FRESH.images), expected, atol=5e-3 * expected.std())
