@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 from sklearn.decomposition import PCA
 
 from spaces.errors import InputError
-from spaces.features import FeatureConfig
+from spaces.features import DESCRIPTORS, FeatureConfig
 from trainables import descriptors
 from trainables.descriptors import (
     BINS,
@@ -171,6 +171,19 @@ def test_training_vectors_are_centred_and_of_unit_length_on_average(kind: str, p
     np.testing.assert_allclose(vectors.mean(axis=0), 0, atol=1e-5)
     assert vectors.shape[1] * vectors.var() == pytest.approx(1, rel=1e-4)
     assert features.transform(FRESH.images[:0]).shape == (0, features.width)
+
+
+def test_descriptors_of_different_length_weigh_the_same() -> None:
+    config = FeatureConfig(kind="hog+pixels", hog_cell=12)
+    vectors = Features.fit(config, describe(config, FACES.images)).transform(FACES.images)
+    lengths = [np.square(part).sum(axis=1).mean() for part in (vectors[:, :324], vectors[:, 324:])]
+    np.testing.assert_allclose(lengths, 0.5, rtol=0.02)
+
+
+def test_every_descriptor_names_its_parameters() -> None:
+    assert DESCRIPTORS.keys() == descriptors.DESCRIBERS.keys()
+    for names in DESCRIPTORS.values():
+        assert set(names) <= FeatureConfig.model_fields.keys()
 
 
 def test_whitened_components_have_equal_variance() -> None:

@@ -68,10 +68,15 @@ def describe(config: FeatureConfig, images: Images) -> NDArray[np.float32]:
     return raw
 
 
+def raw_widths(config: FeatureConfig) -> list[int]:
+    """How many raw features each of the descriptors gives."""
+    none = np.empty((0, SIDE, SIDE), dtype=np.uint8)
+    return [DESCRIBERS[name](config, none).shape[1] for name in config.descriptors]
+
+
 def raw_width(config: FeatureConfig) -> int:
     """How many raw features `describe` gives."""
-    none = np.empty((0, SIDE, SIDE), dtype=np.uint8)
-    return sum(DESCRIBERS[name](config, none).shape[1] for name in config.descriptors)
+    return sum(raw_widths(config))
 
 
 def pixels(config: FeatureConfig, images: Images) -> NDArray[np.float32]:

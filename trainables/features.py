@@ -9,7 +9,7 @@ from scipy.linalg import eigh  # type: ignore[import-untyped]  # scipy ships no 
 
 from spaces.features import FeatureConfig
 from trainables.data.faceset import Images
-from trainables.descriptors import describe, raw_width
+from trainables.descriptors import describe, raw_width, raw_widths
 from trainables.files import Shape
 
 # Raw features lie in 0..1. One that varies by less than this among the training images tells nothing, and must not
@@ -42,7 +42,8 @@ class Features:
         config: Which features.
         mean: float32, (r,), mean of the raw features.
         factor: float32, (r,), what a raw feature is multiplied by once its mean is taken away: 1 / its standard
-            deviation, and one factor for all that makes the mean squared length of the training vectors one. So a
+            deviation; of several descriptors, one factor for each, under which all weigh the same, however many values
+            they have; and one factor for all that makes the mean squared length of the training vectors one. So a
             kernel's gamma is in units of scikit-learn's "scale", and C means the same for all features.
         axes: float32, (d, r), the principal axes, if PCA is asked for; to whiten, each is divided by the standard
             deviation along it.
@@ -59,7 +60,9 @@ class Features:
         mean = raw.mean(axis=0, dtype=np.float64).astype(np.float32)
         centred = raw - mean
         std = np.sqrt(np.square(centred).mean(axis=0, dtype=np.float64))
-        factor = (1 / np.maximum(std, LEAST_STD)).astype(np.float32)
+        widths = raw_widths(config)
+        weight = np.sqrt(np.repeat(np.divide(np.mean(widths), widths), widths))
+        factor = (weight / np.maximum(std, LEAST_STD)).astype(np.float32)
         vectors = np.multiply(centred, factor, out=centred)
         axes = principal_axes(vectors, config.pca) if config.pca else None
         if axes is not None:
