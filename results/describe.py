@@ -92,4 +92,6 @@ def _features(features: FeatureConfig) -> list[str]:
         words.append("mirror")
     if features.shift:
         words.append(f"shift={features.shift}")
+    if features.flip:
+        words.append("flip")
     return words

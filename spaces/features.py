@@ -32,6 +32,7 @@ class FeatureConfig(BaseModel):
         mirror: Whether mirrored copies of the training images are added.
         shift: Whether copies of the training images (mirrored ones too) are added that are shifted along a diagonal,
             and by how many pixels each way; 0 for none.
+        flip: Whether a prediction is the mean of those for the image and for its mirror image.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,6 +46,7 @@ class FeatureConfig(BaseModel):
     whiten: bool = False
     mirror: bool = False
     shift: Shift = 0
+    flip: bool = False
 
     @property
     def descriptors(self) -> list[str]:
@@ -66,6 +68,7 @@ class FeatureSpace(Space):
     whiten: Choices[bool] = (False, True)
     mirror: Choices[bool] = (False, True)
     shift: Choices[Shift] = (0,)
+    flip: Choices[bool] = (False, True)
 
     def suggest(self, trial: Suggester, prefix: str) -> FeatureConfig:
         """Ask `trial` for one feature config, without what its kind leaves unused; names start with `prefix`."""
@@ -76,7 +79,7 @@ class FeatureSpace(Space):
         values = {"kind": asked("kind")}
         for descriptor in FeatureConfig(**values).descriptors:
             values |= {name: asked(name) for name in DESCRIPTORS[descriptor]}
-        values |= {name: asked(name) for name in ("contrast", "pca", "mirror", "shift")}
+        values |= {name: asked(name) for name in ("contrast", "pca", "mirror", "shift", "flip")}
         if values["pca"]:
             values["whiten"] = asked("whiten")
         return FeatureConfig(**values)

@@ -34,11 +34,13 @@ CASES: dict[str, dict[str, Any]] = {
     "svm-pixels": SVM | {"features": {"kind": "pixels"}},
     "svm-pixels-pca": SVM | {"features": {"kind": "pixels", "pca": 1024, "mirror": True}},
     "svm-hog+lbp": SVM | {"features": {"kind": "hog+lbp", "contrast": "clahe", "pca": 16, "whiten": True}},
-    "svm-shift": SVM | {"class_weight": "none", "features": {"shift": 1, "mirror": True, "hog_signed": True}},
+    "svm-shift": SVM
+    | {"class_weight": "none", "features": {"shift": 1, "mirror": True, "hog_signed": True, "flip": True}},
     "forest-hog": FOREST | {"features": {"hog_cell": 12}},
     "forest-pca": FOREST | {"criterion": "entropy", "depth": 3, "features": {"pca": 10, "mirror": True}},
     "forest-pixels": FOREST | {"min_samples_leaf": 4, "features": {"kind": "pixels"}},
-    "forest-lbp": FOREST | {"class_weight": "none", "features": {"kind": "lbp", "contrast": "standardize"}},
+    "forest-lbp": FOREST
+    | {"class_weight": "none", "features": {"kind": "lbp", "contrast": "standardize", "flip": True}},
     "resnet": RESNET,
     "resnet-head": RESNET | {"unfreeze": 0, "augment": 0.0},
 }
@@ -123,6 +125,18 @@ def test_a_face_alone_gets_what_it_gets_among_others(straight: Straight) -> None
 def test_the_saved_model_predicts_alone(straight: Straight) -> None:
     model = load_model(straight.family, straight.folder / "model")
     np.testing.assert_allclose(model.predict_proba(FRESH.images), straight.probabilities, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", ["svm-rbf", "forest-hog"])
+def test_a_prediction_over_flips_is_the_mean_of_both(case: str) -> None:
+    learners = [build_learner(parse_config(CASES[case] | {"features": {"flip": flip}}), TASK) for flip in (True, False)]
+    for learner in learners:
+        learner.fit_to(3)
+    over, plain = learners
+    mirror_images = np.ascontiguousarray(FRESH.images[:, :, ::-1])
+    mean = (plain.predict_proba(FRESH.images) + plain.predict_proba(mirror_images)) / 2
+    np.testing.assert_allclose(over.predict_proba(FRESH.images), mean, atol=1e-6)
+    assert not np.allclose(over.predict_proba(FRESH.images), plain.predict_proba(FRESH.images), atol=1e-3)
 
 
 def test_nothing_saved_needs_unpickling(straight: Straight) -> None:

@@ -202,9 +202,11 @@ def test_csv_reads_back_and_replaces_the_old_file(run):
         (
             SvmConfig(
                 class_weight="none",
-                features=FeatureConfig(kind="hog+lbp", hog_signed=True, contrast="clahe", pca=64, whiten=True, shift=1),
+                features=FeatureConfig(
+                    kind="hog+lbp", hog_signed=True, contrast="clahe", pca=64, whiten=True, shift=1, flip=True
+                ),
             ),
-            "rbf C=3 gamma=1 unweighted hog8s+lbp8 clahe pca=64 whiten shift=1",
+            "rbf C=3 gamma=1 unweighted hog8s+lbp8 clahe pca=64 whiten shift=1 flip",
         ),
         (
             ForestConfig(features=FeatureConfig(kind="pixels")),

@@ -52,7 +52,7 @@ def test_parameters_a_choice_leaves_unused_are_not_asked_for():
     assert set(linear.params) == set(answers)
 
 
-FEATURES = {"kind": "pixels", "contrast": "clahe", "pca": 0, "mirror": False, "shift": 0}
+FEATURES = {"kind": "pixels", "contrast": "clahe", "pca": 0, "mirror": False, "shift": 0, "flip": True}
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,12 @@ def copies(config: FeatureConfig) -> int:
 
 def mirrored(images: Images) -> Images:
     """The images, (n, 48, 48), followed by their mirror images: (2n, 48, 48)."""
-    return np.concatenate([images, images[:, :, ::-1]])
+    return np.concatenate([images, mirror(images)])
+
+
+def mirror(images: Images) -> Images:
+    """The mirror images, (n, 48, 48), left and right exchanged."""
+    return np.ascontiguousarray(images[:, :, ::-1])
 
 
 def shifted(images: Images, by: int) -> Images:

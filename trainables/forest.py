@@ -19,7 +19,7 @@ from trainables.data.faceset import CLASSES, Images, Labels
 from trainables.descriptors import copies, describe, training_copies
 from trainables.features import Features
 from trainables.files import read_arrays, read_form
-from trainables.handmade import HandmadeLearner
+from trainables.handmade import HandmadeLearner, over_flips
 from trainables.subsets import require
 
 # All that a forest needs besides the types that skops itself holds to be safe.
@@ -42,6 +42,9 @@ class ForestModel(Model):
     forest: RandomForestClassifier
 
     def predict_proba(self, images: Images) -> NDArray[np.float32]:
+        return over_flips(self.config.features, images, self._probabilities)
+
+    def _probabilities(self, images: Images) -> NDArray[np.float32]:
         probabilities = np.empty((len(images), len(CLASSES)), dtype=np.float32)
         for start in range(0, len(images), PREDICT_BATCH):
             part = slice(start, start + PREDICT_BATCH)

@@ -14,7 +14,7 @@ from trainables.data.faceset import Images, Labels
 from trainables.descriptors import copies, describe, raw_width, training_copies
 from trainables.features import Features
 from trainables.files import read_arrays, read_form
-from trainables.handmade import HandmadeLearner
+from trainables.handmade import HandmadeLearner, over_flips
 from trainables.platt import PAIRS, couple, fit_platt
 from trainables.subsets import held_out, subset
 
@@ -143,6 +143,9 @@ class SvmModel(Model):
     curves: NDArray[np.float32]
 
     def predict_proba(self, images: Images) -> NDArray[np.float32]:
+        return over_flips(self.machines.config.features, images, self._probabilities)
+
+    def _probabilities(self, images: Images) -> NDArray[np.float32]:
         return couple(self.machines.decisions(images), self.curves)
 
     def save(self, folder: Path) -> None:
