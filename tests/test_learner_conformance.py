@@ -127,18 +127,6 @@ def test_the_saved_model_predicts_alone(straight: Straight) -> None:
     np.testing.assert_allclose(model.predict_proba(FRESH.images), straight.probabilities, atol=1e-6)
 
 
-@pytest.mark.parametrize("case", ["svm-rbf", "forest-hog"])
-def test_a_prediction_over_flips_is_the_mean_of_both(case: str) -> None:
-    learners = [build_learner(parse_config(CASES[case] | {"features": {"flip": flip}}), TASK) for flip in (True, False)]
-    for learner in learners:
-        learner.fit_to(3)
-    over, plain = learners
-    mirror_images = np.ascontiguousarray(FRESH.images[:, :, ::-1])
-    mean = (plain.predict_proba(FRESH.images) + plain.predict_proba(mirror_images)) / 2
-    np.testing.assert_allclose(over.predict_proba(FRESH.images), mean, atol=1e-6)
-    assert not np.allclose(over.predict_proba(FRESH.images), plain.predict_proba(FRESH.images), atol=1e-3)
-
-
 def test_nothing_saved_needs_unpickling(straight: Straight) -> None:
     assert {path.suffix for path in every_file(straight.folder)} <= {".json", ".safetensors", ".skops"}
 
