@@ -289,9 +289,7 @@ def report(runs: dict[str, RunFolder], data: TrainingData, test: Faces | None, p
     found = "not read"
     if test:
         found = interval(score(test.labels, np.mean([probabilities(records[n], test) for n in chosen], axis=0)))
-    families = ", ".join(
-        f"{chosen.count(n)} x {Path(records[n].run).name} {records[n].trial}" for n in sorted(set(chosen))
-    )
+    weights = [f"{chosen.count(n)} x {Path(records[n].run).name} {records[n].trial}" for n in sorted(set(chosen))]
     optimistic = score(data.validation.labels, mean).accuracy
     lines.append(
         f"ensemble: validation {optimistic:.4f} (chosen on it), test {found} (to reach 0.84); {', '.join(weights)}"
