@@ -48,18 +48,17 @@ STEPS = 30
 
 PRETRAINING = {
     "arch": "resnet18",
-    "epochs": 30,
+    "epochs": 25,
     "batch_size": 128,
-    "head_lr": 0.002,
-    "backbone_lr": 0.002,
+    "head_lr": 0.003,
+    "backbone_lr": 0.003,
     "schedule": "one_cycle",
     "weight_decay": 0.05,
     "label_smoothing": 0.1,
     "augment": 0.5,
     "mixup": 0.2,
-    "erasing": 0.25,
     "ema": 0.998,
-    "image_size": 48,
+    "image_size": 64,
 }
 EMBEDDING = {
     "kind": "embedding",
@@ -68,7 +67,7 @@ EMBEDDING = {
     "mirror": [False, True],
     "flip": True,
 }
-HAND_MADE = {"kind": ["hog", "hog+lbp"], "contrast": ["none", "clahe"]}
+HAND_MADE = {"kind": ["hog+lbp", "hog"], "hog_cell": 8, "hog_signed": True, "lbp_cell": 8, "flip": True}
 
 
 @dataclass(frozen=True)
@@ -94,10 +93,10 @@ ROWS = {
         {
             "families": ["svm"],
             "svm": {
-                "kernel": ["rbf", "poly"],
-                "C": {"low": 1.0, "high": 20.0, "log": True},
-                "gamma": {"low": 0.3, "high": 3.0, "log": True},
-                "features": {**HAND_MADE, "hog_cell": [6, 8], "pca": [0, 256], "mirror": [False, True], "flip": True},
+                "kernel": "rbf",
+                "C": {"low": 1.0, "high": 10.0, "log": True},
+                "gamma": {"low": 0.3, "high": 2.0, "log": True},
+                "features": {**HAND_MADE, "contrast": "none", "pca": [256, 384], "mirror": [False, True]},
             },
         },
         0.557,
@@ -124,7 +123,15 @@ ROWS = {
             "forest": {
                 "trees": 540,
                 "depth": {"low": 12, "high": 40, "log": True},
-                "features": {**HAND_MADE, "hog_cell": [6, 8], "pca": [64, 128], "mirror": [False, True], "flip": True},
+                "min_samples_leaf": {"low": 1, "high": 10, "log": True},
+                "max_features": {"low": 0.03, "high": 0.2, "log": True},
+                "features": {
+                    **HAND_MADE,
+                    "contrast": "none",
+                    "pca": [64, 128],
+                    "whiten": False,
+                    "mirror": [False, True],
+                },
             },
         },
         0.457,
