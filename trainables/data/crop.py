@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import cv2
+import numpy as np
 from cv2.data import haarcascades
 from numpy.typing import NDArray
 
@@ -146,7 +147,7 @@ def _yunet(path: Path) -> _Detect:
 
     try:
         network = cv2.FaceDetectorYN.create(str(path), "", (YUNET_SIDE, YUNET_SIDE))
-        network.detect(cv2.UMat(YUNET_SIDE, YUNET_SIDE, cv2.CV_8UC3))  # another network fails only when it is used
+        network.detect(np.zeros((YUNET_SIDE, YUNET_SIDE, 3), np.uint8))  # another network fails only when it is used
     except cv2.error as error:
         raise InputError(f"{path}: not YuNet as an ONNX model that OpenCV reads ({error.err})") from error
     return detect

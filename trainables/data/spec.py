@@ -93,7 +93,7 @@ class DataSpec(BaseModel):
         if value == "face":
             return CropSpec()
         if not isinstance(value, (dict, CropSpec, type(None))):
-            raise ValueError(f"crop is {value!r}; allowed are none, face, or a section of detector, model and missing")
+            raise ValueError(f"received {value!r}; allowed are none, face, or a section of detector, model and missing")
         return value
 
     @property
