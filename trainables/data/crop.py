@@ -44,11 +44,12 @@ _Detect: TypeAlias = Callable[[NDArray[Any], int], list[_FloatBox]]
 
 
 class FaceDetector:
-    """Finds the largest face of a picture, the same one on every machine with the same OpenCV.
+    """Finds the largest face of a picture, the same one in every process and with any number of threads.
 
     `haar` is the cascade of Viola and Jones (CVPR 2001) that comes with OpenCV. `yunet` is the network of Wu, Peng and
-    Yu (Machine Intelligence Research, 2023), whose file the user brings; it is given gray pictures like the cascade,
-    and its figures (share found, margin) have not been measured here.
+    Yu (Machine Intelligence Research, 2023), whose file the user brings. It is given gray pictures as the cascade is; how
+    many faces it finds, and whether `MARGIN` suits its boxes, has not been measured here, and between kinds of processor
+    its boxes may differ by a pixel.
     """
 
     def __init__(self, spec: CropSpec) -> None:
