@@ -121,7 +121,7 @@ def test_pictures_are_cropped_as_those_the_artifact_was_trained_on(cropping, art
     detector = FaceDetector(cropping[0].crop)
     for row, gray in zip(rows, (picture, face), strict=True):
         assert row["face"] == list(detector.find(gray))
-        expected = cropping[0].model.predict_proba(crop(gray, tuple(row["face"]))[None])[0]
+        expected = cropping[0].model.predict_proba(crop(gray, tuple(row["face"]), detector.margin)[None])[0]
         assert list(row["probabilities"].values()) == pytest.approx(expected)
     assert [row["face"] for row in predict(artifact, paths)] == [None, None]
 

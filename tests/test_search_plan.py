@@ -71,7 +71,7 @@ def test_settings_reach_every_depth(plan_file):
             "data.crop: the detector yunet needs `model`, the path",
         ),
         ("budget: {trials: 5}\ndata: {crop: {model: x.onnx}}", "`model` is 'x.onnx', but the detector haar takes none"),
-        ("budget: {trials: 5}\ndata: {crop: {margin: 1}}", "data.crop.margin: no such field (received 1)"),
+        ("budget: {trials: 5}\ndata: {crop: {margin: 2}}", "data.crop.margin: input should be less than or equal to 1"),
         ("budget: {trials: 5}\nbudget: {trials: 6}", "line 2: not valid YAML (the key 'budget' is given twice)"),
         ("budget: {trials: 5", "not valid YAML"),
         ("- 1", "a plan is a mapping of fields, found list"),

@@ -168,7 +168,7 @@ class _Album:
             self._images.append(whole_face(gray))
             return
         face = self._detector.find(gray)
-        self._images.append(crop(gray, face))
+        self._images.append(crop(gray, face, self._detector.margin))
         self._found.append(face is not None)
         self._origins.append(whole_face(gray))
 

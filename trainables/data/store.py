@@ -1,8 +1,8 @@
 """Parsed faces, kept once per node as one memory-mapped file.
 
 An entry is a structured `.npy` file named after a key (what the source looks like from outside: path, size, time) and
-the fingerprint of its content; where pictures are cropped, the detector, the hash of its file and OpenCV's version are
-part of the key. It appears by an atomic rename, so any number of processes may write it at once, and is checked against
+the fingerprint of its content; where pictures are cropped, the detector, the hash of its file, OpenCV's version and the
+margin are part of the key. It appears by an atomic rename, so any number of processes may write it at once, and is checked against
 its fingerprint each time it is opened, so a damaged one is noticed and replaced.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spaces.errors import InputError
-from trainables.data.crop import detector_traits
+from trainables.data.crop import crop_traits
 from trainables.data.faceset import SIDE, Crops, FaceSet
 from trainables.data.folder import face_files
 from trainables.data.sources import read_source, reading, source_path
@@ -42,7 +42,7 @@ def load_faceset(spec: DataSpec, cache: Path) -> StoredFaces:
     """The faces of `spec.source`, parsed at most once while the source stays as it is.
 
     Args:
-        spec: Names the source and the detector; its protocol plays no part here, nor does `crop.missing`, which the
+        spec: Names the source and says how to crop; its protocol plays no part here, nor does `crop.missing`, which the
             protocol heeds.
         cache: The folder where entries are kept; made if there is none.
 
@@ -84,7 +84,7 @@ def _key(spec: DataSpec) -> str:
 def _traits(spec: DataSpec) -> Iterator[Any]:
     """What an entry depends on, told without parsing: the source as it lies there, and the code that reads it."""
     if spec.crop is not None:
-        yield from (*detector_traits(spec.crop), _code("crop.py", "decode.py"))
+        yield from (*crop_traits(spec.crop), _code("crop.py", "decode.py"))
     if spec.source == "demo":
         yield from ("demo", spec.demo_images, _code("demo*.py"))
         return
