@@ -49,8 +49,8 @@ class CropSpec(BaseModel):
     Attributes:
         detector: `haar`, the cascade that comes with OpenCV, or `yunet`, a network (see `crop.FaceDetector`).
         model: The path of YuNet's .onnx file, which is not shipped; `haar` has none.
-        margin: Added on each side of the face's box, as a share of its side. Of -0.1, -0.05, 0 and 0.025 the default did
-            best on FER2013's validation with the boxes of `haar`; for `yunet` it has not been measured.
+        margin: Added on each side of the face's box, as a share of its side. The default did best of -0.1, -0.05, 0 and
+            0.025 on FER2013's validation, with the boxes of `haar`; for `yunet` it has not been measured.
         missing: Where no face is found, `keep` the whole picture or `drop` it.
     """
 

@@ -2,8 +2,8 @@
 
 An entry is a structured `.npy` file named after a key (what the source looks like from outside: path, size, time) and
 the fingerprint of its content; where pictures are cropped, the detector, the hash of its file, OpenCV's version and the
-margin are part of the key. It appears by an atomic rename, so any number of processes may write it at once, and is checked against
-its fingerprint each time it is opened, so a damaged one is noticed and replaced.
+margin are part of the key. It appears by an atomic rename, so any number of processes may write it at once, and is
+checked against its fingerprint each time it is opened, so a damaged one is noticed and replaced.
 """
 
 import json
