@@ -3,6 +3,7 @@
     <artifact>/manifest.json   what it is (see `results/manifest.py`), with the sha256 of every other file
     <artifact>/README.md       the model card
     <artifact>/model/          what the family's `Model.save` wrote
+    <artifact>/detector.onnx   the detector that cropped its pictures, if that was a file the user brought
 
 Nothing in it needs unpickling, and nothing beside the manifest is parsed before its hash has been checked.
 """
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 from uuid import uuid4
 
 from pydantic import ValidationError
@@ -26,19 +27,30 @@ from results.run_folder import RunFolder
 from results.selection import incumbent_of, reading_for, readings_of
 from spaces.errors import InputError
 from trainables.base import Model
+from trainables.data.crop import detector_file
+from trainables.data.spec import CropSpec
 from trainables.families import load_model
 
 MANIFEST = "manifest.json"
 CARD = "README.md"
 MODEL = "model"
+DETECTOR = "detector.onnx"
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A checked artifact, ready to predict."""
+    """A checked artifact, ready to predict.
+
+    Attributes:
+        manifest: What it is.
+        model: The model.
+        crop: How its training pictures were cropped, by the artifact's own copy of the detector's file; None if they
+            were taken whole.
+    """
 
     manifest: Manifest
     model: Model
+    crop: CropSpec | None
 
 
 def export(run: RunFolder, out: Path) -> dict[str, Any]:
@@ -52,7 +64,7 @@ def export(run: RunFolder, out: Path) -> dict[str, Any]:
         `artifact` (the folder) and `files` (sha256 of every file in it by name, the manifest included).
 
     Raises:
-        InputError: If no trial has finished, a file of the run is missing, or `out` is taken.
+        InputError: If no trial has finished, a file of the run or the detector is missing, or `out` is taken.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: already exists and is not an empty folder; remove it or name another")
@@ -63,6 +75,8 @@ def export(run: RunFolder, out: Path) -> dict[str, Any]:
     manifest = _manifest(run, winner)
     with _appearing(out) as folder:
         shutil.copytree(source, folder / MODEL, copy_function=shutil.copyfile)
+        if _brought(manifest.data.crop):
+            shutil.copyfile(detector_file(manifest.data.crop), folder / DETECTOR)
         (folder / CARD).write_text(model_card(manifest))
         manifest = manifest.model_copy(update={"files": _hashes(folder)})
         (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
@@ -91,7 +105,15 @@ def load_artifact(folder: Path) -> Artifact:
                 f"{folder}: the file {name!r} is not the one that was exported: its sha256 is {found[name]}, "
                 f"the manifest says {manifest.files[name]}"
             )
-    return Artifact(manifest, load_model(manifest.family, folder / MODEL))
+    crop = manifest.data.crop
+    if _brought(crop):
+        crop = crop.model_copy(update={"model": str(folder / DETECTOR)})
+    return Artifact(manifest, load_model(manifest.family, folder / MODEL), crop)
+
+
+def _brought(crop: CropSpec | None) -> TypeGuard[CropSpec]:
+    """Whether pictures were cropped with a file that the user brought."""
+    return crop is not None and crop.model is not None
 
 
 def _read_manifest(folder: Path) -> Manifest:

@@ -108,13 +108,20 @@ def _readings(manifest: Manifest) -> str:
 
 def _data(spec: DataSpec) -> str:
     protocol = spec.protocol
+    cropped = ""
+    if spec.crop is not None:
+        missing = "taken whole" if spec.crop.missing == "keep" else "dropped"
+        cropped = (
+            f" Every picture was cropped to its face, found by the detector {spec.crop.detector}, before all this; "
+            f"pictures without one were {missing}."
+        )
     amount = "all" if protocol.balance == "none" else f"at most {protocol.balance:,} of each class"
     return (
         f"Source: `{Path(spec.source).name}`. Negative is {_listing(protocol.negative)}; neutral is "
         f"{_listing(protocol.neutral)}; positive is {_listing(protocol.positive)}; other emotions were dropped, and so "
         f"were images with a pixel standard deviation below {protocol.blank_std:g}. Validation is "
         f"{protocol.validation:.0%} of the usable training images (seed {protocol.seed}); of the others, {amount} were "
-        f"trained on."
+        f"trained on.{cropped}"
     )
 
 

@@ -4,60 +4,53 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from cv2.data import haarcascades
-from numpy.typing import NDArray
 from rich import box
 from rich.table import Table
 
 from results.export import Artifact
 from spaces.errors import InputError
+from trainables.data.crop import SMALL, Box, FaceDetector, crop
+from trainables.data.decode import decode_gray
 from trainables.data.faceset import CLASSES, SIDE, Images
+from trainables.data.spec import CropSpec
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-CASCADE = "haarcascade_frontalface_default.xml"
-LARGEST_CROP = 64
-"""An image no larger than this on either side (pixels) is taken as a face already cropped, as those of FER2013 are."""
-SMALLEST_FACE = 0.1
-"""Faces smaller than this share of the image's shorter side are not looked for."""
-MARGIN = 0.025
-"""Added on each side of a detected face, as a share of its side. Where this detector found faces in FER2013, its box
-covered 95 % of the picture's side at the median: the faces a model is trained on carry just this much."""
-NEIGHBORS = 3
-"""Overlapping detections a face needs. Of 800 FER2013 faces enlarged into a picture with a background, 72 % were found
-and 5 to 6 % were mistaken; asking for 5 found 68.5 % and mistook 4 to 6 %."""
 
-Box = tuple[int, int, int, int]
+AS_FER2013 = CropSpec(margin=0.025)
+"""Crops like the pictures of FER2013 as they are: where the cascade found faces in them, without a mirrored border, its
+box covered 95 % of the picture's side at the median, so those faces carry just this much."""
 
 
 def predict(artifact: Artifact, paths: Sequence[Path]) -> list[dict[str, Any]]:
     """The expression of the largest face in each image.
 
-    The face is looked for with the Haar cascade of Viola and Jones (CVPR 2001) that comes with OpenCV, cropped square
-    with a small margin and resized to 48 x 48 gray. Where none is found, and in images of at most 64 x 64 pixels
-    (faces already cropped), the whole image is used.
+    The face is looked for and cropped as in the pictures that the artifact was trained on. If those were taken whole,
+    images of at most 64 x 64 pixels are too, being faces already cropped, and larger ones are searched with
+    `AS_FER2013`. Where no face is found the whole image is used, also if such pictures were dropped from
+    training.
 
     Args:
         artifact: What `load_artifact` returned.
         paths: Images of any size and mode, and folders, which stand for the images under them, sorted.
 
     Returns:
-        For each image: `image` (its path), `face` (x, y, width, height of the detected face in pixels, None where the
-        whole image was used), `label` (the most probable class) and `probabilities` (by class).
+        For each image: `image` (its path), `face` (x, y, width, height of the detected face in pixels, which may reach
+        past the edges of a small image; None where the whole image was used), `label` (the most probable class) and
+        `probabilities` (by class).
 
     Raises:
-        InputError: If a path does not exist, a folder holds no image, or an image cannot be read.
+        InputError: If a path does not exist, a folder holds no image, or an image or the detector cannot be read.
     """
     images = _listed(paths)
-    detector = cv2.CascadeClassifier(haarcascades + CASCADE)
+    detector = FaceDetector(artifact.crop or AS_FER2013)
     faces: list[Box | None] = []
     crops = np.empty((len(images), SIDE, SIDE), np.uint8)
     for row, path in enumerate(images):
         gray = _read_gray(path)
-        face = find_face(gray, detector)
+        face = None if artifact.crop is None and max(gray.shape) <= SMALL else detector.find(gray)
         faces.append(face)
-        crops[row] = crop(gray, face)
+        crops[row] = crop(gray, face, detector.margin)
     classes = artifact.manifest.classes
     return [
         {
@@ -84,35 +77,6 @@ def table(predictions: Sequence[dict[str, Any]]) -> Table:
     return view
 
 
-def find_face(gray: Images, detector: Any) -> Box | None:
-    """The largest face as (x, y, width, height) in pixels; None if there is none or the image is a crop already.
-
-    Args:
-        gray: uint8, (h, w).
-        detector: The `cv2.CascadeClassifier`.
-    """
-    if max(gray.shape) <= LARGEST_CROP:
-        return None
-    smallest = max(24, round(SMALLEST_FACE * min(gray.shape)))
-    found = detector.detectMultiScale(gray, scaleFactor=1.1, minNeighbors=NEIGHBORS, minSize=(smallest, smallest))
-    if len(found) == 0:
-        return None
-    x, y, width, height = max(found, key=lambda box: box[2] * box[3])
-    return int(x), int(y), int(width), int(height)
-
-
-def crop(gray: Images, face: Box | None) -> Images:
-    """The square around `face` with its margin, moved or shrunk into the image, or else the whole image, as 48 x 48."""
-    part: NDArray[Any] = gray
-    if face is not None:
-        x, y, width, height = face
-        side = min(round(max(width, height) * (1 + 2 * MARGIN)), *gray.shape)
-        top = min(max(y + (height - side) // 2, 0), gray.shape[0] - side)
-        left = min(max(x + (width - side) // 2, 0), gray.shape[1] - side)
-        part = gray[top : top + side, left : left + side]
-    return np.asarray(cv2.resize(part, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
-
-
 def _listed(paths: Sequence[Path]) -> list[Path]:
     images: list[Path] = []
     for path in paths:
@@ -128,10 +92,8 @@ def _listed(paths: Sequence[Path]) -> list[Path]:
 
 def _read_gray(path: Path) -> Images:
     try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-        gray = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if len(data) else None
-    except (OSError, cv2.error) as error:
+        return decode_gray(path.read_bytes())
+    except OSError as error:
         raise InputError(f"{path}: cannot be read ({error})") from error
-    if gray is None:
-        raise InputError(f"{path}: not an image that can be read; allowed are {', '.join(SUFFIXES)}")
-    return np.asarray(gray, np.uint8)
+    except InputError as error:
+        raise InputError(f"{path}: not an image that can be read; allowed are {', '.join(SUFFIXES)}") from error

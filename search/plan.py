@@ -233,16 +233,22 @@ def explain(error: ValidationError) -> str:
 
 
 def absolute(plan: Plan) -> Plan:
-    """`plan` with the path of its data made absolute, so that its run can be used from any folder."""
-    if plan.data.source == "demo":
-        return plan
-    data = plan.data.model_copy(update={"source": str(Path(plan.data.source).expanduser().resolve())})
+    """`plan` with the paths of its data made absolute, so that its run can be used from any folder."""
+    data = plan.data
+    if data.source != "demo":
+        data = data.model_copy(update={"source": _absolute(data.source)})
+    if data.crop is not None and data.crop.model is not None:
+        data = data.model_copy(update={"crop": data.crop.model_copy(update={"model": _absolute(data.crop.model)})})
     return plan.model_copy(update={"data": data})
 
 
 def write_plan(plan: Plan, path: Path) -> None:
     """Save `plan` with every default written out."""
     write_whole(path, yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False))
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().resolve())
 
 
 def _parse(text: str, where: str) -> Any:

@@ -1,20 +1,24 @@
 """From pictures to faces to probabilities."""
 
+import dataclasses
 import io
 import json
+import shutil
 
 import cv2
 import numpy as np
 import pytest
 from finished_run import DATA, TINY, make_run
+from onnx_detector import white_patch_detector
 from rich.console import Console
 
 from results.export import export, load_artifact
-from results.predict import crop, predict, table
+from results.predict import predict, table
 from spaces.errors import InputError
 from spaces.family import Family
+from trainables.data.crop import FaceDetector, crop
 from trainables.data.protocol import load_training
-from trainables.data.spec import DataSpec
+from trainables.data.spec import CropSpec, DataSpec
 
 
 @pytest.fixture(scope="module")
@@ -96,16 +100,62 @@ def test_a_picture_without_a_face_is_used_whole(artifact, tmp_path):
     assert list(row["probabilities"].values()) == pytest.approx(artifact.model.predict_proba(whole[None])[0])
 
 
-@pytest.mark.parametrize("face", [(0, 0, 100, 100), (140, 60, 100, 100), (40, 20, 120, 120), (0, 0, 160, 160)])
-def test_a_crop_lies_within_the_picture_and_covers_the_face(face):
-    rows, columns = np.mgrid[0:160, 0:240]
-    x, y, width, height = face
-    for ramp, start, length, limit in ((rows, y, height, 160), (columns, x, width, 240)):
-        part = crop(ramp.astype(np.uint8), face)
-        assert part.shape == (48, 48)
-        side = min(max(width, height), 160)
-        assert part.min() <= max(start, 0) + 3
-        assert part.max() >= min(start + min(length, side), limit) - 5
+@pytest.fixture(scope="module")
+def cropping(tmp_path_factory, cache):
+    """An artifact that was trained on pictures cropped by a detector that the user brought, and its folder."""
+    folder = tmp_path_factory.mktemp("cropping")
+    detector = white_patch_detector(folder / "white.onnx", least=190)
+    spec = CropSpec(detector="yunet", model=str(detector))
+    export(make_run(folder / "run", cache, [TINY[Family.SVM]], DATA.model_copy(update={"crop": spec})), folder / "out")
+    detector.unlink()  # an artifact brings all it needs
+    return load_artifact(folder / "out"), folder / "out"
+
+
+def test_pictures_are_cropped_as_those_the_artifact_was_trained_on(cropping, artifact, tmp_path):
+    picture = np.full((240, 320), 80, np.uint8)
+    picture[32:64, 96:128] = 255
+    face = np.full((48, 48), 80, np.uint8)
+    face[12:20, 12:20] = 255
+    paths = [write(tmp_path / "picture.png", picture), write(tmp_path / "face.png", face)]
+    rows = predict(cropping[0], paths)
+    detector = FaceDetector(cropping[0].crop)
+    for row, gray in zip(rows, (picture, face), strict=True):
+        assert row["face"] == list(detector.find(gray))
+        expected = cropping[0].model.predict_proba(crop(gray, tuple(row["face"]), detector.margin)[None])[0]
+        assert list(row["probabilities"].values()) == pytest.approx(expected)
+    assert [row["face"] for row in predict(artifact, paths)] == [None, None]
+
+
+def test_the_manifest_and_the_card_keep_the_detector_and_its_file_is_checked(cropping, artifact, tmp_path):
+    loaded, folder = cropping
+    assert artifact.crop is None
+    assert loaded.manifest.data.crop.detector == "yunet"
+    assert loaded.crop == loaded.manifest.data.crop.model_copy(update={"model": str(folder / "detector.onnx")})
+    assert "found by the detector yunet" in (folder / "README.md").read_text()
+    other = shutil.copytree(folder, tmp_path / "other")
+    white_patch_detector(other / "detector.onnx", least=100)
+    with pytest.raises(InputError, match=r"detector\.onnx.*sha256"):
+        load_artifact(other)
+
+
+def test_an_artifact_trained_on_cropped_faces_searches_small_pictures_too(artifact, faces, tmp_path):
+    for number, face in enumerate(faces[:10]):
+        write(tmp_path / f"{number}.png", face)
+    searching = dataclasses.replace(artifact, crop=CropSpec())
+    found = [row["face"] for row in predict(searching, [tmp_path])]
+    assert found == [box and list(box) for box in map(FaceDetector(CropSpec()).find, faces[:10])]
+    assert sum(box is not None for box in found) > 4
+    assert [row["face"] for row in predict(artifact, [tmp_path])] == [None] * 10
+
+
+def test_an_export_without_its_detector_names_it(tmp_path, cache):
+    detector = white_patch_detector(tmp_path / "white.onnx")
+    spec = CropSpec(detector="yunet", model=str(detector))
+    run = make_run(tmp_path / "run", cache, [TINY[Family.FOREST]], DATA.model_copy(update={"crop": spec}))
+    detector.unlink()
+    with pytest.raises(InputError, match=r"white\.onnx: no such file"):
+        export(run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_people_see_a_row_an_image(artifact, faces, tmp_path):

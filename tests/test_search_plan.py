@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from search.plan import Plan, absolute, read_plan, validate_plan, write_plan
 from spaces.errors import InputError
+from trainables.data.spec import CropSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
@@ -56,6 +57,21 @@ def test_settings_reach_every_depth(plan_file):
         ("budget: {trials: 5}\nspace: {svm: {C: [x]}}", "space.svm.C.0: input should be a valid number"),
         ("budget: {trials: 5}\ncluster: {address: elsewhere}", "cluster.address: input should be 'local'"),
         ("budget: {trials: 5}\ndata: {protocol: {negative: [bored]}}", "negative names 'bored'; allowed are angry"),
+        (
+            "budget: {trials: 5}\ndata: {crop: eyes}",
+            "data.crop: received 'eyes'; allowed are none, face, or a section",
+        ),
+        (
+            "budget: {trials: 5}\ndata: {crop: {detector: dlib}}",
+            "data.crop.detector: input should be 'haar' or 'yunet'",
+        ),
+        ("budget: {trials: 5}\ndata: {crop: {missing: skip}}", "data.crop.missing: input should be 'keep' or 'drop'"),
+        (
+            "budget: {trials: 5}\ndata: {crop: {detector: yunet}}",
+            "data.crop: the detector yunet needs `model`, the path",
+        ),
+        ("budget: {trials: 5}\ndata: {crop: {model: x.onnx}}", "`model` is 'x.onnx', but the detector haar takes none"),
+        ("budget: {trials: 5}\ndata: {crop: {margin: 2}}", "data.crop.margin: input should be less than or equal to 1"),
         ("budget: {trials: 5}\nbudget: {trials: 6}", "line 2: not valid YAML (the key 'budget' is given twice)"),
         ("budget: {trials: 5", "not valid YAML"),
         ("- 1", "a plan is a mapping of fields, found list"),
@@ -98,6 +114,33 @@ def test_a_relative_source_is_made_absolute_but_demo_is_not_a_path(plan_file):
     relative = read_plan(plan_file, ["data.source=faces.csv"])
     assert Path(absolute(relative).data.source) == Path.cwd() / "faces.csv"
     assert absolute(read_plan(plan_file)).data.source == "demo"
+
+
+@pytest.mark.parametrize(
+    ("text", "crop"),
+    [
+        ("none", None),
+        ("", None),
+        ("face", CropSpec()),
+        ("{}", CropSpec()),
+        ("{missing: drop}", CropSpec(missing="drop")),
+        ("{detector: yunet, model: y.onnx}", CropSpec(detector="yunet", model="y.onnx")),
+    ],
+)
+def test_forms_of_crop(tmp_path, text, crop):
+    path = tmp_path / "plan.yaml"
+    path.write_text(f"budget: {{trials: 5}}\ndata: {{crop: {text}}}\n")
+    plan = read_plan(path)
+    assert plan.data.crop == crop
+    write_plan(plan, path)
+    assert read_plan(path) == plan
+
+
+def test_a_relative_detector_is_made_absolute(plan_file):
+    plan = absolute(read_plan(plan_file, ["data.crop={detector: yunet, model: yunet.onnx, missing: drop}"]))
+    model = str(Path.cwd() / "yunet.onnx")
+    assert plan.data.crop == CropSpec(detector="yunet", model=model, missing="drop")
+    assert plan.data.source == "demo"
 
 
 @given(

@@ -14,6 +14,7 @@ from trainables.data.spec import DataSpec
 from trainables.data.store import load_faceset
 
 SIDES = {"train": TRAIN, "test": TEST}
+FATES = ("found", "kept_whole", "dropped")
 
 
 def describe(spec: DataSpec, cache: Path) -> dict[str, Any]:
@@ -24,18 +25,19 @@ def describe(spec: DataSpec, cache: Path) -> dict[str, Any]:
         final split and class, after cleaning and balancing; `blank`, `duplicates`, `conflicts` and `leaks_removed`,
         rows dropped for that reason (each row counts once, see `protocol.Verdict`); `fingerprint`; and `statistics`:
         `size` of an image in pixels, `mean` and `std` over all pixels, the smallest, median and largest standard
-        deviation within an image (gray levels), and `cleaning`, rows by the source's split and verdict.
+        deviation within an image (gray levels), and `cleaning`, rows by the source's split and verdict. Where `spec`
+        crops, also `crop`: rows by the source's split whose face was `found`, that were `kept_whole` and `dropped`.
 
     Raises:
         InputError: If the source cannot be read.
     """
     faces = load_faceset(spec, cache)
-    parts = split(faces, spec.protocol)
+    parts = split(faces, spec.protocol, spec.drops_faceless)
     rows = {"train": parts.train, "validation": parts.validation, "test": parts.test}
     labels = class_of(spec.protocol)[faces.emotions]
     dropped = np.bincount(parts.verdicts, minlength=len(Verdict))
     verdicts = [verdict.name.lower() for verdict in Verdict]
-    return {
+    info = {
         "source": spec.source,
         "images": len(faces),
         "emotions": {name: _counts(faces.emotions[faces.usage == side], EMOTIONS) for name, side in SIDES.items()},
@@ -48,10 +50,14 @@ def describe(spec: DataSpec, cache: Path) -> dict[str, Any]:
         "statistics": _statistics(faces)
         | {"cleaning": {name: _counts(parts.verdicts[faces.usage == side], verdicts) for name, side in SIDES.items()}},
     }
+    if faces.crops is not None:
+        fates = np.where(faces.crops.found, 0, 2 if spec.drops_faceless else 1)
+        info["crop"] = {name: _counts(fates[faces.usage == side], FATES) for name, side in SIDES.items()}
+    return info
 
 
 def tables(info: dict[str, Any]) -> list[Table]:
-    """The figures of `describe` as tables: emotions, classes, dropped rows, image statistics."""
+    """The figures of `describe` as tables: image statistics, emotions, classes, dropped rows, crops."""
     statistics = info["statistics"]
     within = "{minimum:.1f} .. {maximum:.1f}, median {median:.1f}".format(**statistics["image_std"])
     facts = Table("", "", title=Text(f"{info['source']}: {info['images']:,} images"), show_header=False)
@@ -63,12 +69,13 @@ def tables(info: dict[str, Any]) -> list[Table]:
         ("fingerprint", info["fingerprint"]),
     ):
         facts.add_row(name, value)
-    return [
+    views = [
         facts,
         _count_table("Images by emotion, as the source has them", info["emotions"]),
         _count_table("Faces by class, as they are used", info["classes"]),
         _count_table("What became of each image", statistics["cleaning"]),
     ]
+    return [*views, _count_table("Faces looked for", info["crop"])] if "crop" in info else views
 
 
 def _counts(values: NDArray[Any], names: Any) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """The two shapes of data: what a source holds, and what a learner is given."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any, TypeAlias
@@ -18,6 +19,20 @@ TRAIN, TEST = 0, 1
 
 
 @dataclass(frozen=True)
+class Crops:
+    """How the pictures of a source were cropped.
+
+    Attributes:
+        found: bool, (n,), whether a face was found; where none was, the picture was taken whole.
+        origins: Dtype V16, (n,), the identity of each picture before it was cropped: the digest that it has in a
+            `FaceSet` that is not cropped.
+    """
+
+    found: NDArray[np.bool_]
+    origins: NDArray[Any]
+
+
+@dataclass(frozen=True)
 class FaceSet:
     """All faces of a source, before any cleaning.
 
@@ -26,12 +41,14 @@ class FaceSet:
         emotions: int8, (n,), index into `EMOTIONS`.
         usage: int8, (n,), `TRAIN` or `TEST`: the split as the source gives it.
         names: n names, unique within an emotion at best; for messages and pictures only.
+        crops: How the pictures were cropped; None if they were taken whole.
     """
 
     images: Images
     emotions: Labels
     usage: Labels
     names: tuple[str, ...]
+    crops: Crops | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.emotions)
@@ -39,7 +56,17 @@ class FaceSet:
     @cached_property
     def digests(self) -> NDArray[Any]:
         """The identity of each image: 16 bytes (dtype V16, (n,)) of BLAKE2b over its pixels, equal for equal images."""
-        return np.frombuffer(b"".join(blake2b(image, digest_size=16).digest() for image in self.images), dtype="V16")
+        return digests(self.images)
+
+    @property
+    def origins(self) -> NDArray[Any]:
+        """The identity of each picture before it was cropped; `digests` if none was."""
+        return self.digests if self.crops is None else self.crops.origins
+
+
+def digests(images: Iterable[Images]) -> NDArray[Any]:
+    """The identity of each of n images: 16 bytes (dtype V16, (n,)) of BLAKE2b over its pixels."""
+    return np.frombuffer(b"".join(blake2b(image.tobytes(), digest_size=16).digest() for image in images), dtype="V16")
 
 
 @dataclass(frozen=True)

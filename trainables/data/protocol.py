@@ -2,6 +2,13 @@
 
 Everything here depends on the pixels, emotions and splits of the faces alone, not on the order of the rows nor on
 names, so that one data set in any layout and on any machine gives the same faces in the same order.
+
+Where pictures are cropped, a leak, a conflict or a duplicate is judged by the crops, for these are what a learner sees:
+equal pictures have equal crops, so nothing is missed that would be found on whole pictures, while pictures that differ
+outside the face only (a caption, a frame) are told to be the same face too. The draw, instead, ranks the pictures as
+they were before (`FaceSet.origins`): with and without cropping it validates on the same people, so that figures can be
+compared. No crop is on both sides all the same, since equal crops within a split are one row by then. Dropping pictures
+without a face changes validation, though: figures then hold for pictures in which a face can be found.
 """
 
 from collections.abc import Callable
@@ -25,8 +32,8 @@ Rows: TypeAlias = NDArray[np.int64]
 class Verdict(IntEnum):
     """Why a row is dropped; the first that applies, in this order.
 
-    Faults of the data come before `NO_CLASS`, which is a choice, so that their counts tell about the source whatever
-    emotions are used; `BLANK` comes first because blank images are equal to each other.
+    Faults of the data come before `NO_FACE` and `NO_CLASS`, which are choices, so that their counts tell about the
+    source whatever is chosen; `BLANK` comes first because blank images are equal to each other.
     """
 
     KEPT = 0
@@ -37,8 +44,11 @@ class Verdict(IntEnum):
     CONFLICT = 3
     """The same image stands in the same split under another emotion."""
     DUPLICATE = 4
-    """The same image stands earlier in the same split under the same emotion."""
-    NO_CLASS = 5
+    """The same image stands in the same split under the same emotion and is kept: the first one, or, among equal crops,
+    the first of those whose picture has the lowest hash."""
+    NO_FACE = 5
+    """No face was found in it, and such pictures are to be dropped."""
+    NO_CLASS = 6
     """Its emotion belongs to none of the three classes."""
 
 
@@ -98,7 +108,7 @@ def load_training(spec: DataSpec, cache: Path) -> TrainingData:
         InputError: If the source cannot be read or a class has too few images.
     """
     stored = load_faceset(spec, cache)
-    parts = split(stored, spec.protocol)
+    parts = split(stored, spec.protocol, spec.drops_faceless)
     _check_counts(spec, stored, parts.validation, 1, "validation")
     needed = 1 if spec.protocol.balance == "none" else spec.protocol.balance
     _check_counts(spec, stored, parts.train, needed, "training")
@@ -137,19 +147,19 @@ def load_test(spec: DataSpec, cache: Path) -> Faces:
         InputError: If the source cannot be read or a class has no test image.
     """
     stored = load_faceset(spec, cache)
-    rows = split(stored, spec.protocol).test
+    rows = split(stored, spec.protocol, spec.drops_faceless).test
     _check_counts(spec, stored, rows, 1, "test")
     return _faces(stored, rows, spec.protocol)
 
 
-def split(faces: FaceSet, spec: ProtocolSpec) -> Split:
-    """Clean `faces` and draw the splits.
+def split(faces: FaceSet, spec: ProtocolSpec, drop_faceless: bool = False) -> Split:
+    """Clean `faces`, where `drop_faceless` of those without a face too, and draw the splits.
 
     Validation is drawn first: of each emotion, the share of usable training rows that ranks lowest by a hash of seed
-    and image. Whether a row is in it therefore depends on no class, no other emotion and no amount of training data;
+    and picture. Whether a row is in it therefore depends on no class, no other emotion and no amount of training data;
     with `balance`, a smaller training set is part of every larger one.
     """
-    verdicts = judge(faces, spec)
+    verdicts = judge(faces, spec, drop_faceless)
     usable = verdicts == Verdict.KEPT
     pool = _ranked(faces, np.flatnonzero(usable & (faces.usage == TRAIN)), spec.seed, "validation")
     validation = _first(pool, faces.emotions[pool], lambda n: max(1, int(spec.validation * n + 0.5)))
@@ -161,19 +171,22 @@ def split(faces: FaceSet, spec: ProtocolSpec) -> Split:
     return Split(train, validation, test, verdicts)
 
 
-def judge(faces: FaceSet, spec: ProtocolSpec) -> NDArray[np.int8]:
+def judge(faces: FaceSet, spec: ProtocolSpec, drop_faceless: bool = False) -> NDArray[np.int8]:
     """A `Verdict` for each row, int8, (n,)."""
     _, image = np.unique(faces.digests, return_inverse=True)
     place = 2 * image + faces.usage  # the same for copies of one image within one split
-    _, first_rows = np.unique(place, return_index=True)
+    order = np.argsort(faces.origins, kind="stable")
+    _, firsts = np.unique(place[order], return_index=True)
     first = np.zeros(len(faces), bool)
-    first[first_rows] = True
+    first[order[firsts]] = True
+    faceless = np.zeros(len(faces), bool) if faces.crops is None else ~faces.crops.found
     emotions_at = np.bincount(np.unique(place * len(EMOTIONS) + faces.emotions) // len(EMOTIONS))
     tests = [
         (Verdict.BLANK, pixel_std(faces.images) < spec.blank_std),
         (Verdict.LEAK, (faces.usage == TRAIN) & np.isin(image, image[faces.usage == TEST])),
         (Verdict.CONFLICT, emotions_at[place] > 1),
         (Verdict.DUPLICATE, ~first),
+        (Verdict.NO_FACE, faceless & drop_faceless),
         (Verdict.NO_CLASS, class_of(spec)[faces.emotions] < 0),
     ]
     verdicts = np.select([holds for _, holds in tests], [verdict for verdict, _ in tests], Verdict.KEPT)
@@ -202,7 +215,7 @@ def pixel_std(images: Images) -> NDArray[np.float64]:
 def _ranked(faces: FaceSet, rows: Rows, seed: int, purpose: str) -> Rows:
     """`rows` in an order that a hash of seed, purpose and image gives: random, yet the same for any order of rows."""
     salt = f"{seed} {purpose} ".encode()
-    hashes = b"".join(blake2b(salt + digest.tobytes(), digest_size=8).digest() for digest in faces.digests[rows])
+    hashes = b"".join(blake2b(salt + origin.tobytes(), digest_size=8).digest() for origin in faces.origins[rows])
     return rows[np.argsort(np.frombuffer(hashes, "<u8"), kind="stable")]
 
 

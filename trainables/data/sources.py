@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spaces.errors import InputError
-from trainables.data.decode import decode_face
-from trainables.data.faceset import EMOTIONS, SIDE, TEST, TRAIN, FaceSet, Images
+from trainables.data.crop import FaceDetector, crop
+from trainables.data.decode import decode_gray, whole_face
+from trainables.data.faceset import EMOTIONS, SIDE, TEST, TRAIN, Crops, FaceSet, Images, Labels, digests
 from trainables.data.folder import face_files
 from trainables.data.spec import DataSpec
 
@@ -28,21 +29,24 @@ USAGES = {"Training": TRAIN, "PublicTest": TEST, "PrivateTest": TEST}
 def read_source(spec: DataSpec) -> FaceSet:
     """All faces of `spec.source`, in the order of the source (a folder's: split, emotion, file name).
 
-    Raises:
-        InputError: If the source is missing, unreadable or malformed; the message names the file and the row or image.
-    """
-    if spec.source == "demo":
-        from trainables.data.demo import draw_faces
+    With `spec.crop`, faces are looked for in the pictures as they lie in the source, whatever their size, and the crops
+    are made 48 x 48; pictures without a face are taken whole here, and it is the protocol that may drop them.
 
-        return draw_faces(spec.demo_images)
+    Raises:
+        InputError: If the source is missing, unreadable or malformed, or the detector is; the message names the file
+            and the row or image.
+    """
+    detector = None if spec.crop is None else FaceDetector(spec.crop)
+    if spec.source == "demo":
+        return _drawn(spec.demo_images, detector)
     path = source_path(spec)
     with reading(path):
         if path.is_dir():
-            return read_folder(path)
+            return read_folder(path, detector)
         if path.suffix.lower() == ".csv":
-            return read_csv(path)
+            return read_csv(path, detector)
         if path.suffix.lower() == ".parquet":
-            return read_parquet(path)
+            return read_parquet(path, detector)
     raise InputError(f"{path}: unknown type of file {path.suffix!r}; data is `demo`, {LAYOUTS}")
 
 
@@ -71,13 +75,13 @@ def source_path(spec: DataSpec) -> Path:
     return path
 
 
-def read_csv(path: Path) -> FaceSet:
+def read_csv(path: Path, detector: FaceDetector | None = None) -> FaceSet:
     """The faces of the original FER2013 csv: columns `emotion`, `pixels` and `Usage`, in any order, others ignored.
 
     Raises:
         InputError: If a row is malformed or a split is missing.
     """
-    images: list[Images] = []
+    album = _Album(detector)
     emotions: list[int] = []
     usage: list[int] = []
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file, warnings.catch_warnings():
@@ -92,14 +96,14 @@ def read_csv(path: Path) -> FaceSet:
                 emotion, pixels, use = (fields[column] for column in columns)
                 emotions.append(_emotion(emotion.strip()))
                 usage.append(_usage(use.strip()))
-                images.append(_parse_pixels(pixels))
+                album.add(_parse_pixels(pixels))
         except (InputError, csv.Error) as error:
-            where = f", row {len(images) + 1} (line {reader.line_num})" if reader.line_num > 1 else ""
+            where = f", row {len(album) + 1} (line {reader.line_num})" if reader.line_num > 1 else ""
             raise InputError(f"{path}{where}: {error}") from error
-    return _face_set(path, images, emotions, usage, [f"row {row}" for row in range(1, len(images) + 1)])
+    return _face_set(path, album, emotions, usage, [f"row {row}" for row in range(1, len(album) + 1)])
 
 
-def read_parquet(path: Path) -> FaceSet:
+def read_parquet(path: Path, detector: FaceDetector | None = None) -> FaceSet:
     """The faces of a parquet file: columns `name`, `usage`, `emotion`, and `pixels` holding PNG bytes.
 
     Raises:
@@ -116,7 +120,7 @@ def read_parquet(path: Path) -> FaceSet:
         raise InputError(f"{path}: not a readable parquet file: {_first_line(error)}") from error
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    images: list[Images] = []
+    album = _Album(detector)
     emotions: list[int] = []
     usage: list[int] = []
     names, uses, labels, pixels = (table[column].to_pylist() for column in PARQUET_COLUMNS)
@@ -124,34 +128,70 @@ def read_parquet(path: Path) -> FaceSet:
         try:
             emotions.append(_emotion(label))
             usage.append(_usage(use))
-            images.append(decode_face(data))
+            album.add(decode_gray(data))
         except InputError as error:
             raise InputError(f"{path}, row {row}: {error}") from error
-    return _face_set(path, images, emotions, usage, [str(name) for name in names])
+    return _face_set(path, album, emotions, usage, [str(name) for name in names])
 
 
-def read_folder(path: Path) -> FaceSet:
+def read_folder(path: Path, detector: FaceDetector | None = None) -> FaceSet:
     """The faces of an image folder, `train/<emotion>/*` and `test/<emotion>/*`.
 
     Raises:
         InputError: If the layout is another, or a file is not an image.
     """
     files = face_files(path)
-    images: list[Images] = []
+    album = _Album(detector)
     for file in files:
         try:
-            images.append(decode_face(Path(file.path).read_bytes()))
+            album.add(decode_gray(Path(file.path).read_bytes()))
         except InputError as error:
             raise InputError(f"{file.path}: {error}") from error
     emotions, usage, names = ([getattr(file, part) for file in files] for part in ("emotion", "usage", "name"))
-    return _face_set(path, images, emotions, usage, names)
+    return _face_set(path, album, emotions, usage, names)
 
 
-def _face_set(path: Path, images: list[Images], emotions: list[int], usage: list[int], names: Sequence[str]) -> FaceSet:
+class _Album:
+    """The pictures of a source, cropped as they come in, so that only one at a time is held in its own size."""
+
+    def __init__(self, detector: FaceDetector | None) -> None:
+        self._detector = detector
+        self._images: list[Images] = []
+        self._found: list[bool] = []
+        self._origins: list[Images] = []
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def add(self, gray: Images) -> None:
+        if self._detector is None:
+            self._images.append(whole_face(gray))
+            return
+        face = self._detector.find(gray)
+        self._images.append(crop(gray, face, self._detector.margin))
+        self._found.append(face is not None)
+        self._origins.append(whole_face(gray))
+
+    def face_set(self, emotions: Labels, usage: Labels, names: Sequence[str]) -> FaceSet:
+        crops = Crops(np.array(self._found), digests(self._origins)) if self._detector else None
+        return FaceSet(np.stack(self._images), emotions, usage, tuple(names), crops=crops)
+
+
+def _drawn(images: int, detector: FaceDetector | None) -> FaceSet:
+    from trainables.data.demo import draw_faces
+
+    faces = draw_faces(images)
+    album = _Album(detector)
+    for image in faces.images:
+        album.add(image)
+    return album.face_set(faces.emotions, faces.usage, faces.names)
+
+
+def _face_set(path: Path, album: _Album, emotions: list[int], usage: list[int], names: Sequence[str]) -> FaceSet:
     for side, name in ((TRAIN, "training"), (TEST, "test")):
         if side not in usage:
-            raise InputError(f"{path}: {len(images)} images, none of them in the {name} split; both splits are needed")
-    return FaceSet(np.stack(images), np.array(emotions, np.int8), np.array(usage, np.int8), tuple(names))
+            raise InputError(f"{path}: {len(album)} images, none of them in the {name} split; both splits are needed")
+    return album.face_set(np.array(emotions, np.int8), np.array(usage, np.int8), names)
 
 
 def _checked_columns(needed: Sequence[str], found: Sequence[str]) -> Sequence[str]:

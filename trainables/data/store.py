@@ -1,7 +1,8 @@
 """Parsed faces, kept once per node as one memory-mapped file.
 
 An entry is a structured `.npy` file named after a key (what the source looks like from outside: path, size, time) and
-the fingerprint of its content. It appears by an atomic rename, so any number of processes may write it at once, and is
+the fingerprint of its content; where pictures are cropped, the detector, the hash of its file, OpenCV's version and the
+margin are part of the key. It appears by an atomic rename, so any number of processes may write it at once, and is
 checked against its fingerprint each time it is opened, so a damaged one is noticed and replaced.
 """
 
@@ -18,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spaces.errors import InputError
-from trainables.data.faceset import SIDE, FaceSet
+from trainables.data.crop import crop_traits
+from trainables.data.faceset import SIDE, Crops, FaceSet
 from trainables.data.folder import face_files
 from trainables.data.sources import read_source, reading, source_path
 from trainables.data.spec import DataSpec
@@ -29,7 +31,8 @@ class StoredFaces(FaceSet):
     """A `FaceSet` whose images are memory-mapped, read-only.
 
     Attributes:
-        fingerprint: 32 hex digits over images, emotions, usage and names: the same for the same faces everywhere.
+        fingerprint: 32 hex digits over images, emotions, usage, names and crops: the same for the same faces
+            everywhere.
     """
 
     fingerprint: str
@@ -39,7 +42,8 @@ def load_faceset(spec: DataSpec, cache: Path) -> StoredFaces:
     """The faces of `spec.source`, parsed at most once while the source stays as it is.
 
     Args:
-        spec: Names the source; its protocol plays no part here.
+        spec: Names the source and says how to crop; its protocol plays no part here, nor does `crop.missing`, which the
+            protocol heeds.
         cache: The folder where entries are kept; made if there is none.
 
     Raises:
@@ -67,6 +71,9 @@ def fingerprint(faces: FaceSet) -> str:
     for part in (faces.digests, faces.emotions, faces.usage):
         content.update(part.tobytes())
     content.update(json.dumps(faces.names).encode())
+    if faces.crops is not None:
+        content.update(faces.crops.found.tobytes())
+        content.update(faces.crops.origins.tobytes())
     return content.hexdigest()
 
 
@@ -76,6 +83,8 @@ def _key(spec: DataSpec) -> str:
 
 def _traits(spec: DataSpec) -> Iterator[Any]:
     """What an entry depends on, told without parsing: the source as it lies there, and the code that reads it."""
+    if spec.crop is not None:
+        yield from (*crop_traits(spec.crop), _code("crop.py", "decode.py"))
     if spec.source == "demo":
         yield from ("demo", spec.demo_images, _code("demo*.py"))
         return
@@ -101,6 +110,7 @@ def _open(entry: Path) -> StoredFaces | None:
             emotions=np.array(rows["emotion"]),
             usage=np.array(rows["usage"]),
             names=tuple(rows["name"].tolist()),
+            crops=Crops(np.array(rows["found"]), np.array(rows["origin"])) if "found" in rows.dtype.names else None,
             fingerprint=entry.stem.rpartition("-")[2],
         )
     except (OSError, ValueError, IndexError, EOFError):
@@ -111,11 +121,20 @@ def _open(entry: Path) -> StoredFaces | None:
 def _write(faces: FaceSet, cache: Path, key: str) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     names: NDArray[np.str_] = np.array(faces.names)
-    fields = [("image", np.uint8, (SIDE, SIDE)), ("emotion", np.int8), ("usage", np.int8), ("name", names.dtype)]
+    fields: list[Any] = [
+        ("image", np.uint8, (SIDE, SIDE)),
+        ("emotion", np.int8),
+        ("usage", np.int8),
+        ("name", names.dtype),
+    ]
+    if faces.crops is not None:
+        fields += [("found", np.bool_), ("origin", faces.crops.origins.dtype)]
     temporary = cache / f"faces-{uuid4().hex}.tmp"
     try:
         rows = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.dtype(fields), shape=(len(faces),))
         rows["image"], rows["emotion"], rows["usage"], rows["name"] = faces.images, faces.emotions, faces.usage, names
+        if faces.crops is not None:
+            rows["found"], rows["origin"] = faces.crops.found, faces.crops.origins
         rows.flush()
         return temporary.replace(cache / f"faces-{key}-{fingerprint(faces)}.npy")
     except BaseException:
