@@ -42,6 +42,8 @@ def _svm(config: SvmConfig) -> str:
         words.append(f"degree={config.degree}")
     if config.kernel in ("poly", "sigmoid"):
         words.append(f"coef0={config.coef0:.3g}")
+    if config.class_weight == "none":
+        words.append("unweighted")
     return " ".join([*words, *_features(config.features)])
 
 
@@ -53,6 +55,8 @@ def _forest(config: ForestConfig) -> str:
         f"leaf={config.min_samples_leaf}",
         f"max_features={config.max_features:.3g}",
     ]
+    if config.class_weight == "none":
+        words.append("unweighted")
     return " ".join([*words, *_features(config.features)])
 
 
@@ -84,9 +88,20 @@ def _resnet(config: ResnetConfig) -> str:
 
 
 def _features(features: FeatureConfig) -> list[str]:
-    words = [f"hog{features.hog_cell}" if features.kind == "hog" else features.kind]
+    named = {
+        "pixels": "pixels",
+        "hog": f"hog{features.hog_cell}{'s' if features.hog_signed else ''}",
+        "lbp": f"lbp{features.lbp_cell}",
+    }
+    words = ["+".join(named[name] for name in features.descriptors)]
+    if features.contrast != "none":
+        words.append(features.contrast)
     if features.pca:
-        words.append(f"pca={features.pca}")
+        words.append(f"pca={features.pca}{' whiten' if features.whiten else ''}")
     if features.mirror:
         words.append("mirror")
+    if features.shift:
+        words.append(f"shift={features.shift}")
+    if features.flip:
+        words.append("flip")
     return words

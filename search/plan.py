@@ -12,6 +12,7 @@ from spaces.errors import InputError
 from spaces.family import Family
 from spaces.fidelity import Fidelity
 from spaces.joint import JointSpace
+from spaces.resnet import ResnetConfig
 from trainables.data.spec import DataSpec
 
 
@@ -88,6 +89,19 @@ class Fake(_Section):
     seconds: float = Field(ge=0)
 
 
+PRETRAINING = ResnetConfig(
+    epochs=12,
+    batch_size=128,
+    head_lr=2e-3,
+    backbone_lr=2e-3,
+    schedule="one_cycle",
+    label_smoothing=0.1,
+    augment=0.5,
+    ema=0.995,
+    image_size=64,
+)
+
+
 class Plan(_Section):
     """A search.
 
@@ -96,8 +110,9 @@ class Plan(_Section):
         data: The faces and the three-class protocol.
         space: What may be tried.
         fidelity: The scale of fidelities; ASHA's rungs follow from it.
-        startup_trials: Trials suggested at random before TPE models the space.
+        startup_trials: Trials suggested at random, the families in turn, before TPE models the space.
         budget: When the search ends.
+        pretraining: How the backbone of `faces` weights is pretrained, where the space names them.
         resources: What a trial occupies, by family.
         cluster: Where the search runs.
         fake: If given, trials wait instead of learning.
@@ -109,9 +124,27 @@ class Plan(_Section):
     fidelity: Fidelity = Fidelity()
     startup_trials: int = Field(default=10, ge=1)
     budget: Budget
+    pretraining: ResnetConfig = PRETRAINING
     resources: Resources = Resources()
     cluster: Cluster = Cluster()
     fake: Fake | None = None
+
+    @property
+    def needs_pretraining(self) -> bool:
+        """Whether a trial may start from `faces` weights."""
+        return Family.RESNET in self.space.families and "faces" in self.space.resnet.weights
+
+    @model_validator(mode="after")
+    def _one_pretrained_backbone(self) -> Self:
+        archs = self.space.resnet.arch
+        if self.needs_pretraining and archs != (self.pretraining.arch,):
+            raise ValueError(
+                f"space.resnet.weights names faces, made for pretraining.arch ({self.pretraining.arch}) alone, "
+                f"but space.resnet.arch allows {', '.join(archs)}"
+            )
+        if self.pretraining.weights == "faces":
+            raise ValueError("pretraining.weights: pretraining cannot start from the faces weights that it makes")
+        return self
 
 
 class _StrictLoader(yaml.SafeLoader):

@@ -34,6 +34,13 @@ class Progress:
         if self._live:
             self._live.stop()
 
+    def say(self, sentence: str) -> None:
+        """Show what is under way before the first trial."""
+        if self._live:
+            self._live.update(Text(sentence), refresh=True)
+        else:
+            self._console.print(Text(f"{_clock(self._engine.elapsed)}  {sentence}"), soft_wrap=True)
+
     def update(self) -> None:
         """Redraw the live table, at most four times a second."""
         if self._live and self._engine.elapsed - self._shown >= 0.25:

@@ -10,7 +10,11 @@ _TOLERANCE = 1e-9  # fractions of a GPU, such as three thirds, must add up to a 
 
 
 class Room:
-    """What a search may occupy."""
+    """What a search may occupy.
+
+    Attributes:
+        cpus: CPUs in all.
+    """
 
     def __init__(self, resources: Resources, available: Mapping[str, float], families: Iterable[Family]) -> None:
         """Check that each family fits at all.
@@ -25,19 +29,19 @@ class Room:
         """
         self._resources = resources
         self._families = tuple(families)
-        self._cpus, self._gpus = int(available.get("CPU", 0)), available.get("GPU", 0.0)
+        self.cpus, self._gpus = int(available.get("CPU", 0)), available.get("GPU", 0.0)
         for family in self._families:
             wanted = self.shape(family)
-            if wanted.cpus > self._cpus or wanted.gpus > self._gpus:
+            if wanted.cpus > self.cpus or wanted.gpus > self._gpus:
                 raise InputError(
                     f"resources.{family}: a trial asks for {wanted.cpus} CPUs and {wanted.gpus:g} GPUs, "
-                    f"this machine offers {self._cpus} CPUs and {self._gpus:g} GPUs"
+                    f"this machine offers {self.cpus} CPUs and {self._gpus:g} GPUs"
                 )
 
     @property
     def concurrency(self) -> int:
         """The most trials that may run at once."""
-        return self._cpus // min(self.shape(family).cpus for family in self._families)
+        return self.cpus // min(self.shape(family).cpus for family in self._families)
 
     def shape(self, family: Family) -> FamilyResources:
         """What a trial of `family` occupies; equal shapes share warm workers."""
@@ -47,7 +51,7 @@ class Room:
         """Whether a trial of `family` may start beside trials of the families `running`."""
         shapes = [self.shape(each) for each in (family, *running)]
         cpus, gpus = sum(shape.cpus for shape in shapes), sum(shape.gpus for shape in shapes)
-        return cpus <= self._cpus and gpus <= self._gpus + _TOLERANCE
+        return cpus <= self.cpus and gpus <= self._gpus + _TOLERANCE
 
     def is_full(self, running: Iterable[Family]) -> bool:
         """Whether no family fits beside `running`."""

@@ -26,6 +26,7 @@ from search.progress import Progress
 from search.provenance import provenance
 from search.room import Room
 from search.searcher import Searcher
+from search.weights import prepare_weights
 from spaces.errors import InputError
 from spaces.family import Family
 from trainables.checkpoint import TrialCheckpoints
@@ -114,13 +115,17 @@ def _session(
             engine.listen(progress.hear)
             engine.listen(lambda event: _forget_state(run, event))
             engine.begin()
-            _search(engine, run, cache, progress, room)
+            weights = prepare_weights(plan, engine, cache, room.cpus, progress.say)
+            if weights is not None:
+                _search(engine, run, cache, progress, room, weights)
             engine.close()
         write_csv(leaderboard([run]), run.leaderboard)
         return Outcome(run, tuple(engine.trials.values()), engine.elapsed, engine.incumbent, engine.was_interrupted)
 
 
-def _search(engine: Engine, run: RunFolder, cache: Path, progress: Progress, room: Room) -> None:
+def _search(
+    engine: Engine, run: RunFolder, cache: Path, progress: Progress, room: Room, weights: dict[str, Path]
+) -> None:
     """Let Tune run trials until the engine says that the session is over."""
     from ray import tune
 
@@ -135,6 +140,7 @@ def _search(engine: Engine, run: RunFolder, cache: Path, progress: Progress, roo
         cache=cache.resolve(),
         scale=plan.fidelity,
         threads={family: plan.resources.of(family).cpus for family in Family},
+        weights=weights,
         fake_seconds=plan.fake.seconds if plan.fake else None,
     )
 

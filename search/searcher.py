@@ -43,7 +43,7 @@ class Searcher:
             path: The journal file; an existing one is replaced, since `past` is the truth.
             space: The joint space.
             seed: Fixes the suggestions (exactly so only when trials run one at a time).
-            startup_trials: Random suggestions before TPE takes over.
+            startup_trials: Random suggestions, the families in turn, before TPE takes over.
             past: The trials of earlier sessions of the run, numbered 0, 1, 2 .. in order.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -59,6 +59,7 @@ class Searcher:
             seed=seed + len(past),  # a resumed search must not suggest its first trials again
         )
         self._space = space
+        self._startup_trials = startup_trials
         self._study = optuna.create_study(
             study_name=path.parent.name,
             storage=JournalStorage(JournalFileBackend(str(path))),
@@ -70,7 +71,14 @@ class Searcher:
             self._replay(record)
 
     def ask(self) -> tuple[int, SvmConfig | ForestConfig | ResnetConfig]:
-        """Suggest the next trial: its number and config."""
+        """Suggest the next trial: its number and config.
+
+        Start-up trials take the families in turn, so that each gets its share before the model chooses.
+        """
+        number = len(self._study.get_trials(deepcopy=False))
+        if number < self._startup_trials:
+            families = self._space.families
+            self._study.enqueue_trial({"family": str(families[number % len(families)])})
         trial = self._study.ask()
         self._running[trial.number] = trial
         return trial.number, self._space.suggest(trial)
@@ -91,7 +99,10 @@ class Searcher:
         reports = {measurement.fidelity: measurement.val_accuracy for measurement in record.measurements}
         if record.status is Status.RUNNING:
             self._study.enqueue_trial(fixed.params)
-            number, _ = self.ask()
+            trial = self._study.ask()
+            self._running[trial.number] = trial
+            self._space.suggest(trial)
+            number = trial.number
             for fidelity, value in reports.items():
                 self.report(number, fidelity, value)
         else:

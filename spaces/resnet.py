@@ -20,8 +20,9 @@ class ResnetConfig(BaseModel):
         arch: The torchvision architecture.
         stem: How a residual network begins: `imagenet` shrinks the image fourfold before the first residual stage,
             `small` does not (stride 1, no max-pooling), at about eight times the cost (unused by vgg16).
-        weights: Where the backbone starts: `none` (random), `imagenet` (torchvision's own) or the path of a file of
-            weights (`.safetensors`, or `.pth` read without unpickling code).
+        weights: Where the backbone starts: `none` (random), `imagenet` (torchvision's own), `faces` (pretrained on the
+            training faces with their seven emotions, before the first trial) or the path of a file of weights
+            (`.safetensors`, or `.pth` read without unpickling code).
         unfreeze: How many stages are trained, counted from the head: 0 the head only, 1 the last stage too, .. 5
             everything. The five of a residual network are its four residual stages and the stem, those of vgg16 its
             blocks of convolutions between poolings.

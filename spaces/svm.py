@@ -5,7 +5,7 @@ from typing import ClassVar, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field
 
 from spaces.domain import Choices, FloatDomain, FloatRange, IntDomain, Space, Suggester, ask
-from spaces.features import FeatureConfig, FeatureSpace
+from spaces.features import ClassWeight, FeatureConfig, FeatureSpace
 
 Kernel: TypeAlias = Literal["linear", "rbf", "poly", "sigmoid"]
 
@@ -20,6 +20,8 @@ class SvmConfig(BaseModel):
             (unused by linear).
         degree: Degree of the polynomial kernel (unused by the others).
         coef0: Independent term of the poly and sigmoid kernels (unused by the others).
+        class_weight: Whether every class weighs the same, or every image. Probabilities are calibrated for balanced
+            classes either way.
         features: What the machine sees.
     """
 
@@ -31,6 +33,7 @@ class SvmConfig(BaseModel):
     gamma: float = Field(default=1.0, gt=0, le=1e4)
     degree: int = Field(default=3, ge=1, le=6)
     coef0: float = Field(default=0.0, ge=-10, le=10)
+    class_weight: ClassWeight = "balanced"
     features: FeatureConfig = FeatureConfig()
 
 
@@ -44,6 +47,7 @@ class SvmSpace(Space):
     gamma: FloatDomain = FloatRange(low=0.1, high=10.0, log=True)
     degree: IntDomain = (2, 3)
     coef0: FloatDomain = FloatRange(low=0.0, high=2.0)
+    class_weight: Choices[ClassWeight] = ("balanced", "none")
     features: FeatureSpace = FeatureSpace()
 
     def suggest(self, trial: Suggester) -> SvmConfig:
@@ -56,4 +60,5 @@ class SvmSpace(Space):
             values["degree"] = ask(trial, "svm.degree", self.degree)
         if kernel in ("poly", "sigmoid"):
             values["coef0"] = ask(trial, "svm.coef0", self.coef0)
+        values["class_weight"] = ask(trial, "svm.class_weight", self.class_weight)
         return SvmConfig(kernel=kernel, features=self.features.suggest(trial, "svm.features"), **values)

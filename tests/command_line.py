@@ -47,9 +47,9 @@ class CommandLine:
         assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
-    def json(self, *arguments: str, code: int = 0) -> Any:
+    def json(self, *arguments: str, code: int = 0, timeout: float = 240) -> Any:
         """Run a command with `--json`; what standard output holds, which is one document on its last line."""
-        return json.loads(self.run(*arguments, "--json", code=code).stdout.splitlines()[-1])
+        return json.loads(self.run(*arguments, "--json", code=code, timeout=timeout).stdout.splitlines()[-1])
 
     def leftovers(self) -> list[str]:
         """Command lines of processes of Ray sessions started from here."""

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from spaces.errors import InputError
 from trainables.data.faceset import CLASSES, EMOTIONS, TEST, TRAIN, FaceSet
-from trainables.data.protocol import Verdict, class_of, judge, load_test, load_training, pixel_std, split
+from trainables.data.protocol import (
+    Verdict,
+    class_of,
+    judge,
+    load_pretraining,
+    load_test,
+    load_training,
+    pixel_std,
+    split,
+)
 from trainables.data.spec import DataSpec, ProtocolSpec
 
 ALL = ProtocolSpec(balance="none")
@@ -206,3 +215,22 @@ def test_class_of_follows_the_mapping() -> None:
     spec = ProtocolSpec(negative=("fear",), neutral=("neutral", "surprise"), positive=("happy",))
     assert class_of(spec).tolist() == [-1, -1, 0, 2, -1, 1, 1]
     assert CLASSES == ("negative", "neutral", "positive")
+
+
+def test_pretraining_sees_every_emotion_and_nothing_held_out(tmp_path: Path) -> None:
+    faces = make_faces(30, 6)
+    leaking = take(faces, [*range(len(faces)), *np.flatnonzero(faces.usage == TEST)[:5]])
+    leaking.usage[-5:] = TRAIN
+    spec = DataSpec(source=str(write_parquet(tmp_path / "faces.parquet", leaking)))
+    data, allowed = load_training(spec, tmp_path), load_pretraining(spec, tmp_path)
+    held_out = {image.tobytes() for image in (*data.validation.images, *load_test(spec, tmp_path).images)}
+    held_out |= {image.tobytes() for image in faces.images[faces.usage == TEST]}
+    seen = {image.tobytes() for image in allowed.images}
+    assert not seen & held_out
+    assert {image.tobytes() for image in data.train.images} <= seen
+    assert set(allowed.emotions) == set(range(len(EMOTIONS)))
+    assert (allowed.split, allowed.fingerprint) == (data.split, data.fingerprint)
+    fewer = DataSpec(source=spec.source, protocol=ProtocolSpec(balance=10))
+    assert len(load_pretraining(fewer, tmp_path).images) == len(allowed.images)
+    other = DataSpec(source=spec.source, protocol=ProtocolSpec(seed=1))
+    assert load_pretraining(other, tmp_path).split != allowed.split

@@ -33,9 +33,14 @@ CASES: dict[str, dict[str, Any]] = {
     "svm-sigmoid": SVM | {"kernel": "sigmoid", "gamma": 0.3, "features": {"mirror": True}},
     "svm-pixels": SVM | {"features": {"kind": "pixels"}},
     "svm-pixels-pca": SVM | {"features": {"kind": "pixels", "pca": 1024, "mirror": True}},
+    "svm-hog+lbp": SVM | {"features": {"kind": "hog+lbp", "contrast": "clahe", "pca": 16, "whiten": True}},
+    "svm-shift": SVM
+    | {"class_weight": "none", "features": {"shift": 1, "mirror": True, "hog_signed": True, "flip": True}},
     "forest-hog": FOREST | {"features": {"hog_cell": 12}},
     "forest-pca": FOREST | {"criterion": "entropy", "depth": 3, "features": {"pca": 10, "mirror": True}},
     "forest-pixels": FOREST | {"min_samples_leaf": 4, "features": {"kind": "pixels"}},
+    "forest-lbp": FOREST
+    | {"class_weight": "none", "features": {"kind": "lbp", "contrast": "standardize", "flip": True}},
     "resnet": RESNET,
     "resnet-head": RESNET | {"unfreeze": 0, "augment": 0.0},
     "resnet-small-flip": RESNET | {"stem": "small", "flip": True, "unfreeze": 1, "schedule": "one_cycle"},
@@ -226,6 +231,9 @@ def test_unbalanced_classes_all_get_their_share(case: str) -> None:
         ("svm-rbf", {"features": {"pca": 1025}}),
         ("svm-rbf", {"features": {"hog_cell": 7}}),
         ("svm-rbf", {"features": {"kind": "words"}}),
+        ("svm-rbf", {"features": {"contrast": "strong"}}),
+        ("svm-rbf", {"features": {"shift": 3}}),
+        ("svm-rbf", {"class_weight": "heavy"}),
         ("svm-rbf", {"unknown": 1}),
         ("forest-hog", {"trees": 0}),
         ("forest-hog", {"depth": 0}),
@@ -304,6 +312,7 @@ print(process, process - main)
     ("case", "faces", "threads"),
     [
         ("svm-pixels-pca", 600, 1),
+        ("svm-hog+lbp", 1200, 1),
         ("forest-pixels", 2000, 1),
         ("resnet", 300, 1),
         pytest.param("svm-pixels-pca", 600, 2, marks=pytest.mark.slow),

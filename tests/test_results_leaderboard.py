@@ -200,6 +200,15 @@ def test_csv_reads_back_and_replaces_the_old_file(run):
         (SvmConfig(kernel="linear", C=0.12345), "linear C=0.123 hog8"),
         (SvmConfig(kernel="poly", degree=2, coef0=0.5), "poly C=3 gamma=1 degree=2 coef0=0.5 hog8"),
         (
+            SvmConfig(
+                class_weight="none",
+                features=FeatureConfig(
+                    kind="hog+lbp", hog_signed=True, contrast="clahe", pca=64, whiten=True, shift=1, flip=True
+                ),
+            ),
+            "rbf C=3 gamma=1 unweighted hog8s+lbp8 clahe pca=64 whiten shift=1 flip",
+        ),
+        (
             ForestConfig(features=FeatureConfig(kind="pixels")),
             "gini trees=270 depth=20 leaf=1 max_features=0.05 pixels",
         ),

@@ -125,3 +125,13 @@ def test_files_that_are_no_plans(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(InputError):
         read_plan(path)
+
+
+def test_faces_weights_are_there_for_one_architecture():
+    resnet = {"weights": ["faces", "none"], "arch": "resnet18"}
+    assert validate_plan({"budget": {"trials": 1}, "space": {"resnet": resnet}}, "test").needs_pretraining
+    assert not validate_plan({"budget": {"trials": 1}}, "test").needs_pretraining
+    with pytest.raises(InputError, match=r"pretraining.arch \(resnet18\) alone, but space.resnet.arch allows resnet34"):
+        validate_plan({"budget": {"trials": 1}, "space": {"resnet": {**resnet, "arch": "resnet34"}}}, "test")
+    with pytest.raises(InputError, match="cannot start from the faces weights"):
+        validate_plan({"budget": {"trials": 1}, "pretraining": {"weights": "faces"}}, "test")

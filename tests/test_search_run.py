@@ -16,6 +16,7 @@ from optuna.storages.journal import JournalFileBackend
 from results.journal import read_events
 from results.schema import Event, Measurement, SessionEnd, SessionStart, Status, TrialEnd, TrialStart
 from search.scheduler import Asha
+from spaces.family import Family
 from spaces.fidelity import Fidelity
 
 pytestmark = pytest.mark.timeout(280)
@@ -159,3 +160,18 @@ def test_a_killed_worker_costs_a_trial_nothing_but_time(fertune: CommandLine):
     reasons = [e.reason for e in read_events(run / "measurements.jsonl") if isinstance(e, TrialEnd) and e.reason]
     assert not reasons
     check_complete(run, 8)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_first_example_searches_all_families_and_leaves_a_model(fertune: CommandLine):
+    plan = Path(__file__).resolve().parent.parent / "examples" / "quick.yaml"
+    outcome = fertune.json("search", str(plan), "--name", "quick", timeout=500)
+    assert outcome["failed"] == 0
+    assert outcome["stopped"] >= 3
+    trials = fertune.json("results", "runs/quick")["trials"]
+    assert {trial["family"] for trial in trials if trial["status"] == Status.FINISHED} == set(Family)
+    test = fertune.json("select", "runs/quick")["test"]
+    assert test["accuracy"] > 0.75
+    exported = fertune.json("export", "runs/quick")
+    assert (fertune.folder / exported["artifact"] / "manifest.json").is_file()

@@ -8,6 +8,7 @@ from optuna.trial import FixedTrial
 from pydantic import ValidationError
 
 from spaces.family import Family
+from spaces.features import FeatureConfig, FeatureSpace
 from spaces.forest import ForestConfig
 from spaces.joint import JointSpace, parse_config
 from spaces.resnet import ResnetConfig
@@ -42,20 +43,34 @@ def test_all_families_are_suggested_and_only_those_asked_for():
 
 
 def test_parameters_a_choice_leaves_unused_are_not_asked_for():
-    linear = FixedTrial(
-        {"family": "svm", "svm.kernel": "linear", "svm.C": 1.0, "svm.features.kind": "pixels", "svm.features.pca": 0}
-        | {"svm.features.mirror": False}
-    )
+    answers = {"family": "svm", "svm.kernel": "linear", "svm.C": 1.0, "svm.class_weight": "none"}
+    answers |= {f"svm.features.{name}": value for name, value in FEATURES.items()}
+    linear = FixedTrial(answers)
     config = JointSpace().suggest(linear)
     assert isinstance(config, SvmConfig)
-    assert set(linear.params) == {
-        "family",
-        "svm.kernel",
-        "svm.C",
-        "svm.features.kind",
-        "svm.features.pca",
-        "svm.features.mirror",
-    }
+    assert config.class_weight == "none"
+    assert set(linear.params) == set(answers)
+
+
+FEATURES = {"kind": "pixels", "contrast": "clahe", "pca": 0, "mirror": False, "shift": 0, "flip": True}
+
+
+@pytest.mark.parametrize(
+    ("answers", "asked"),
+    [
+        ({"kind": "pixels"}, set()),
+        ({"kind": "hog"}, {"hog_cell", "hog_signed"}),
+        ({"kind": "lbp"}, {"lbp_cell"}),
+        ({"kind": "hog+lbp"}, {"hog_cell", "hog_signed", "lbp_cell"}),
+        ({"kind": "pixels", "pca": 128}, {"whiten"}),
+    ],
+)
+def test_features_ask_for_what_their_kind_uses(answers, asked):
+    given = {"hog_cell": 6, "hog_signed": True, "lbp_cell": 12, "whiten": True}
+    trial = FixedTrial({f"x.{name}": value for name, value in (FEATURES | given | answers).items()})
+    config = FeatureSpace().suggest(trial, "x")
+    assert set(trial.params) == {f"x.{name}" for name in FEATURES.keys() | asked}
+    assert config == FeatureConfig(**FEATURES | answers | {name: given[name] for name in asked})
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -80,6 +95,9 @@ def test_a_single_value_fixes_a_parameter():
         ({"svm": {"kernel": ["cubic"]}}, "'linear', 'rbf', 'poly' or 'sigmoid'"),
         ({"svm": {"kernel": []}}, "at least 1 item"),
         ({"svm": {"degree": [9]}}, "degree allows 9"),
+        ({"svm": {"features": {"kind": "hog+words"}}}, "'hog\\+pixels'"),
+        ({"svm": {"features": {"shift": 3}}}, "shift"),
+        ({"svm": {"class_weight": "heavy"}}, "'balanced' or 'none'"),
         ({"forest": {"depth": {"low": 0, "high": 3}}}, "depth allows 0"),
         ({"resnet": {"unfreeze": [6]}}, "less than or equal to 5"),
         ({"resnet": {"speed": 3}}, "Extra inputs"),
@@ -98,6 +116,9 @@ def test_an_impossible_space_is_refused_before_anything_runs(values, rule):
         {"family": "svm", "C": 0},
         {"family": "svm", "gamma": -1.0},
         {"family": "svm", "degree": 7},
+        {"family": "svm", "class_weight": "heavy"},
+        {"family": "svm", "features": {"lbp_cell": 7}},
+        {"family": "svm", "features": {"contrast": "strong"}},
         {"family": "forest", "trees": 0},
         {"family": "forest", "max_features": 1.5},
         {"family": "resnet", "dropout": 1.0},

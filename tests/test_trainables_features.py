@@ -1,6 +1,5 @@
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from drawn_faces import drawn_faces
@@ -9,53 +8,17 @@ from sklearn.decomposition import PCA
 
 from spaces.errors import InputError
 from spaces.features import FeatureConfig
-from trainables.features import Features, describe, mirrored, principal_axes, raw_width
+from trainables.descriptors import describe, raw_width
+from trainables.features import Features, principal_axes
 from trainables.files import read_arrays
 
 FACES = drawn_faces(80)
 FRESH = drawn_faces(20, seed=7)
 PIXELS, HOG = FeatureConfig(kind="pixels"), FeatureConfig()
-CONFIGS = {
-    "pixels": (PIXELS, 2304),
-    "hog6": (FeatureConfig(hog_cell=6), 1764),
-    "hog8": (HOG, 900),
-    "hog12": (FeatureConfig(hog_cell=12), 324),
-}
-
-
-@pytest.mark.parametrize(("config", "width"), CONFIGS.values(), ids=CONFIGS)
-def test_raw_features_describe_each_face_by_itself(config: FeatureConfig, width: int) -> None:
-    raw = describe(config, FACES.images)
-    assert raw.shape == (80, width)
-    assert raw.dtype == np.float32
-    assert raw_width(config) == width
-    assert raw.min() >= 0
-    assert raw.max() <= 1
-    assert np.array_equal(describe(config, FACES.images[5:6]), raw[5:6])
-    assert describe(config, FACES.images[:0]).shape == (0, width)
-
-
-def test_pixels_are_gray_values() -> None:
-    assert np.allclose(describe(PIXELS, FACES.images).reshape(-1, 48, 48) * 255, FACES.images)
-
-
-def test_hog_sees_edges_and_neither_light_nor_contrast() -> None:
-    image = FACES.images[:1] // 2
-    brighter = image + np.uint8(60)
-    stronger = cv2.multiply(image[0], 1.7)[None]
-    for other in (brighter, stronger):
-        assert np.corrcoef(describe(HOG, image)[0], describe(HOG, other)[0])[0, 1] > 0.99
-    assert np.corrcoef(describe(HOG, image)[0], describe(HOG, image[:, ::-1].copy())[0])[0, 1] < 0.9
-
-
-def test_mirror_images_follow_the_images() -> None:
-    both = mirrored(FACES.images)
-    assert np.array_equal(both[:80], FACES.images)
-    assert np.array_equal(both[80:, :, ::-1], FACES.images)
 
 
 @pytest.mark.parametrize("pca", [0, 16])
-@pytest.mark.parametrize("kind", ["pixels", "hog"])
+@pytest.mark.parametrize("kind", ["pixels", "hog", "lbp"])
 def test_training_vectors_are_centred_and_of_unit_length_on_average(kind: str, pca: int) -> None:
     config = FeatureConfig(kind=kind, pca=pca)
     features = Features.fit(config, describe(config, FACES.images))
@@ -65,6 +28,23 @@ def test_training_vectors_are_centred_and_of_unit_length_on_average(kind: str, p
     np.testing.assert_allclose(vectors.mean(axis=0), 0, atol=1e-5)
     assert vectors.shape[1] * vectors.var() == pytest.approx(1, rel=1e-4)
     assert features.transform(FRESH.images[:0]).shape == (0, features.width)
+
+
+def test_descriptors_of_different_length_weigh_the_same() -> None:
+    config = FeatureConfig(kind="hog+pixels", hog_cell=12)
+    vectors = Features.fit(config, describe(config, FACES.images)).transform(FACES.images)
+    lengths = [np.square(part).sum(axis=1).mean() for part in (vectors[:, :324], vectors[:, 324:])]
+    np.testing.assert_allclose(lengths, 0.5, rtol=0.02)
+
+
+def test_whitened_components_have_equal_variance() -> None:
+    plain, white = (FeatureConfig(pca=16, whiten=whiten) for whiten in (False, True))
+    raw = describe(plain, FACES.images)
+    vectors = Features.fit(white, raw).apply(raw)
+    np.testing.assert_allclose(vectors.std(axis=0), 0.25, rtol=1e-3)
+    components = Features.fit(plain, raw).apply(raw)
+    assert components.std(axis=0).max() > 2 * components.std(axis=0).min()
+    np.testing.assert_allclose(np.corrcoef(vectors.T, components.T)[:16, 16:], np.eye(16), atol=1e-3)
 
 
 def test_without_pca_every_raw_feature_has_the_same_variance() -> None:
@@ -93,13 +73,14 @@ def test_more_axes_than_directions_are_lowered_to_those(n: int, d: int, most: in
     np.testing.assert_allclose(points @ axes.T @ axes, points, atol=1e-4)
 
 
-@pytest.mark.parametrize("pca", [0, 8])
-@pytest.mark.parametrize("kind", ["pixels", "hog"])
-def test_images_that_do_not_vary_give_finite_vectors(kind: str, pca: int) -> None:
-    config = FeatureConfig(kind=kind, pca=pca)
+@pytest.mark.parametrize(("pca", "whiten"), [(0, False), (8, False), (8, True)])
+@pytest.mark.parametrize("kind", ["pixels", "hog", "lbp"])
+def test_images_that_do_not_vary_give_finite_vectors(kind: str, pca: int, whiten: bool) -> None:
+    config = FeatureConfig(kind=kind, pca=pca, whiten=whiten)
     same = np.repeat(FACES.images[:1], 12, axis=0)
     features = Features.fit(config, describe(config, same))
     assert np.isfinite(features.transform(FRESH.images)).all()
+    assert np.isfinite(features.factor).all()
 
 
 def test_a_pixel_that_never_varied_does_not_swamp_the_others() -> None:
@@ -112,9 +93,9 @@ def test_a_pixel_that_never_varied_does_not_swamp_the_others() -> None:
     assert np.linalg.norm(features.transform(changed)) < 1.1 * before
 
 
-@pytest.mark.parametrize("pca", [0, 8])
-def test_fitted_features_are_arrays_that_can_be_written_and_read(pca: int, tmp_path: Path) -> None:
-    config = FeatureConfig(hog_cell=12, pca=pca)
+@pytest.mark.parametrize(("pca", "whiten"), [(0, False), (8, False), (8, True)])
+def test_fitted_features_are_arrays_that_can_be_written_and_read(pca: int, whiten: bool, tmp_path: Path) -> None:
+    config = FeatureConfig(kind="hog+lbp", hog_cell=12, pca=pca, whiten=whiten)
     features = Features.fit(config, describe(config, FACES.images))
     save_file(features.arrays(), tmp_path / "features.safetensors")
     again = Features(config, **read_arrays(tmp_path / "features.safetensors", Features.shapes(config)))

@@ -15,7 +15,7 @@ from spaces.features import FeatureConfig
 from spaces.fidelity import Fidelity
 from spaces.forest import ForestConfig
 from trainables.base import Task, class_weights
-from trainables.features import mirrored
+from trainables.descriptors import mirrored
 from trainables.forest import ForestLearner, ForestModel
 from trainables.metrics import score
 
@@ -48,6 +48,14 @@ def test_a_grown_forest_is_scikit_learn_s_on_weighted_mirrored_images() -> None:
     vectors = model.features.transform(mirrored(FACES.images))
     forest = RandomForestClassifier(27, max_depth=20, max_features=0.05, random_state=5)
     forest.fit(vectors, labels, class_weights(labels)[labels])
+    expected = forest.predict_proba(model.features.transform(FRESH.images))
+    np.testing.assert_allclose(model.predict_proba(FRESH.images), expected, atol=1e-6)
+
+
+def test_without_class_weights_every_image_weighs_the_same() -> None:
+    model = trained(9, config=CONFIG.model_copy(update={"class_weight": "none"})).model
+    forest = RandomForestClassifier(27, max_depth=20, max_features=0.05, random_state=5)
+    forest.fit(model.features.transform(mirrored(FACES.images)), np.tile(FACES.labels, 2))
     expected = forest.predict_proba(model.features.transform(FRESH.images))
     np.testing.assert_allclose(model.predict_proba(FRESH.images), expected, atol=1e-6)
 

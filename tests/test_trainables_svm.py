@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import trainables.svm
-from spaces.features import FeatureConfig
+from spaces.features import ClassWeight, FeatureConfig
 from spaces.fidelity import Fidelity
 from spaces.svm import SvmConfig
 from trainables.base import Task, TrainingError, class_weights
 from trainables.data.faceset import Faces
-from trainables.features import mirrored
+from trainables.descriptors import mirrored
 from trainables.metrics import score
 from trainables.platt import PAIRS, couple, fit_platt
 from trainables.subsets import FEWEST, held_out, nested_order, require, subset
@@ -97,6 +97,17 @@ def test_decisions_are_those_of_scikit_learn(config: SvmConfig) -> None:
         class_weight=dict(enumerate(class_weights(labels))),
         decision_function_shape="ovo",
     ).fit(vectors, labels)
+    expected = reference.decision_function(machines.features.transform(FRESH.images).astype(np.float64))
+    np.testing.assert_allclose(machines.decisions(FRESH.images), expected, atol=5e-3 * expected.std())
+
+
+@pytest.mark.parametrize("class_weight", ["balanced", "none"])
+def test_classes_weigh_what_the_config_says(class_weight: ClassWeight) -> None:
+    config = SvmConfig(class_weight=class_weight, features=SMALL)
+    machines = fit_machines(config, UNBALANCED.images, UNBALANCED.labels)
+    weights = "balanced" if class_weight == "balanced" else None
+    reference = sklearn.svm.SVC(C=config.C, class_weight=weights, decision_function_shape="ovo")
+    reference.fit(machines.features.transform(UNBALANCED.images).astype(np.float64), UNBALANCED.labels)
     expected = reference.decision_function(machines.features.transform(FRESH.images).astype(np.float64))
     np.testing.assert_allclose(machines.decisions(FRESH.images), expected, atol=5e-3 * expected.std())
 
@@ -203,8 +214,8 @@ def test_it_learns_more_from_more_images(faces: Faces) -> None:
 
 
 def test_images_are_counted_for_both_fits() -> None:
-    mirroring = SvmConfig(features=FeatureConfig(mirror=True))
-    for config, times in ((SvmConfig(), 1), (mirroring, 2)):
+    for features, times in ((SMALL, 1), (FeatureConfig(mirror=True), 2), (FeatureConfig(hog_cell=12, shift=1), 3)):
+        config = SvmConfig(features=features)
         assert SvmLearner(config, Task(FACES)).fit_to(27) == {"images": times * (240 + 192)}
 
 

@@ -5,7 +5,8 @@ or the run folder. `tests/test_learner_conformance.py` holds every learner to wh
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -53,12 +54,14 @@ class Task:
         seed: Fixes every random choice of the learner.
         scale: The scale of fidelities.
         threads: CPU threads the learner may use; never more.
+        weights: Files of weights that were made or fetched for the learners of a search, by `weights.weights_key`.
     """
 
     faces: Faces
     seed: int = 0
     scale: Fidelity = Fidelity()
     threads: int = 1
+    weights: Mapping[str, Path] = field(default_factory=dict)
 
 
 class Learner(ABC):

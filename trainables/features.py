@@ -1,55 +1,20 @@
-"""Hand-made features of faces: pixels or HOG, standardized, rotated to principal components where asked for."""
+"""Hand-made features of faces: descriptors, standardized, and rotated to principal components where asked for."""
 
 from dataclasses import dataclass
 from typing import Self
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh  # type: ignore[import-untyped]  # scipy ships no types
 
 from spaces.features import FeatureConfig
-from trainables.data.faceset import SIDE, Images
+from trainables.data.faceset import Images
+from trainables.descriptors import describe, raw_width, raw_widths
 from trainables.files import Shape
 
-ORIENTATIONS = 9
 # Raw features lie in 0..1. One that varies by less than this among the training images tells nothing, and must not
 # become large on a face in which it happens to vary.
 LEAST_STD = 1e-3
-
-
-def mirrored(images: Images) -> Images:
-    """The images, (n, 48, 48), followed by their mirror images: (2n, 48, 48)."""
-    return np.concatenate([images, images[:, :, ::-1]])
-
-
-def describe(config: FeatureConfig, images: Images) -> NDArray[np.float32]:
-    """Raw features of faces, which depend on no other face.
-
-    HOG as in Dalal and Triggs, "Histograms of Oriented Gradients for Human Detection" (CVPR 2005): blocks of 2 x 2
-    cells, one cell apart, each normalized (L2-Hys).
-
-    Args:
-        config: Which features.
-        images: uint8, (n, 48, 48).
-
-    Returns:
-        float32, (n, d), in 0..1. d is 2304 for pixels and 1764, 900 or 324 for HOG cells of 6, 8 or 12 pixels.
-    """
-    if config.kind == "pixels":
-        return np.multiply(images.reshape(len(images), SIDE * SIDE), np.float32(1 / 255), dtype=np.float32)
-    cell = config.hog_cell
-    hog = cv2.HOGDescriptor((SIDE, SIDE), (2 * cell, 2 * cell), (cell, cell), (cell, cell), ORIENTATIONS)
-    raw = np.empty((len(images), hog.getDescriptorSize()), dtype=np.float32)
-    for row, image in zip(raw, images, strict=True):
-        row[:] = hog.compute(image)
-    return raw
-
-
-def raw_width(config: FeatureConfig) -> int:
-    """How many raw features `describe` gives."""
-    width: int = describe(config, np.empty((0, SIDE, SIDE), dtype=np.uint8)).shape[1]
-    return width
 
 
 def principal_axes(centred: NDArray[np.float32], count: int) -> NDArray[np.float32]:
@@ -77,9 +42,11 @@ class Features:
         config: Which features.
         mean: float32, (r,), mean of the raw features.
         factor: float32, (r,), what a raw feature is multiplied by once its mean is taken away: 1 / its standard
-            deviation, and one factor for all that makes the mean squared length of the training vectors one. So a
+            deviation; of several descriptors, one factor for each, under which all weigh the same, however many values
+            they have; and one factor for all that makes the mean squared length of the training vectors one. So a
             kernel's gamma is in units of scikit-learn's "scale", and C means the same for all features.
-        axes: float32, (d, r), the principal axes, if PCA is asked for.
+        axes: float32, (d, r), the principal axes, if PCA is asked for; to whiten, each is divided by the standard
+            deviation along it.
     """
 
     config: FeatureConfig
@@ -93,11 +60,16 @@ class Features:
         mean = raw.mean(axis=0, dtype=np.float64).astype(np.float32)
         centred = raw - mean
         std = np.sqrt(np.square(centred).mean(axis=0, dtype=np.float64))
-        factor = (1 / np.maximum(std, LEAST_STD)).astype(np.float32)
-        vectors = centred * factor
+        widths = raw_widths(config)
+        weight = np.sqrt(np.repeat(np.divide(np.mean(widths), widths), widths))
+        factor = (weight / np.maximum(std, LEAST_STD)).astype(np.float32)
+        vectors = np.multiply(centred, factor, out=centred)
         axes = principal_axes(vectors, config.pca) if config.pca else None
         if axes is not None:
             vectors = vectors @ axes.T
+            if config.whiten:
+                spread = np.maximum(vectors.std(axis=0, keepdims=True), LEAST_STD)
+                axes, vectors = axes / spread.T, vectors / spread
         length = np.sqrt(np.square(vectors).sum(axis=1, dtype=np.float64).mean())
         return cls(config, mean, (factor / (length or 1.0)).astype(np.float32), axes)
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -32,12 +33,14 @@ class Examples:
         labels: int8, (n,), 0 .. classes - 1.
         classes: How many there are: the outputs of the network's head.
         emotions: int8, (n,), index into `EMOTIONS`: what an auxiliary head learns.
+        balanced: Whether the loss weighs the classes so that each counts the same.
     """
 
     images: Images
     labels: Labels
     classes: int
     emotions: Labels
+    balanced: bool = True
 
     @classmethod
     def of(cls, faces: Faces) -> Self:
@@ -53,7 +56,7 @@ class ResidentData:
         images: uint8, (n, 48, 48).
         labels: int64, (n,).
         emotions: int64, (n,).
-        weights: float32, (classes,): what each class weighs in the loss, ones where the classes are balanced.
+        weights: float32, (classes,): what each class weighs in the loss.
     """
 
     images: Tensor
@@ -68,7 +71,7 @@ class ResidentData:
         Raises:
             TrainingError: If a class has no image.
         """
-        weights = class_weights(examples.labels, examples.classes)
+        weights = class_weights(examples.labels, examples.classes) if examples.balanced else np.ones(examples.classes)
         return cls(
             images=torch.tensor(examples.images, device=device),
             labels=torch.tensor(examples.labels, device=device, dtype=torch.int64),

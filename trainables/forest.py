@@ -16,9 +16,10 @@ from spaces.errors import InputError
 from spaces.forest import ForestConfig
 from trainables.base import Model, Task, class_weights
 from trainables.data.faceset import CLASSES, Images, Labels
-from trainables.features import Features, describe, mirrored
+from trainables.descriptors import copies, describe, training_copies
+from trainables.features import Features
 from trainables.files import read_arrays, read_form
-from trainables.handmade import HandmadeLearner
+from trainables.handmade import HandmadeLearner, over_flips
 from trainables.subsets import require
 
 # All that a forest needs besides the types that skops itself holds to be safe.
@@ -41,6 +42,9 @@ class ForestModel(Model):
     forest: RandomForestClassifier
 
     def predict_proba(self, images: Images) -> NDArray[np.float32]:
+        return over_flips(self.config.features, images, self._probabilities)
+
+    def _probabilities(self, images: Images) -> NDArray[np.float32]:
         probabilities = np.empty((len(images), len(CLASSES)), dtype=np.float32)
         for start in range(0, len(images), PREDICT_BATCH):
             part = slice(start, start + PREDICT_BATCH)
@@ -96,7 +100,8 @@ class ForestLearner(HandmadeLearner[ForestConfig, ForestModel]):
         # With fewer trees than fidelities, neighbouring fidelities are the same forest.
         if trees > grown:
             forest.set_params(n_estimators=trees, n_jobs=self.task.threads)
-            forest.fit(vectors, labels, sample_weight=class_weights(labels)[labels])
+            balanced = self.config.class_weight == "balanced"
+            forest.fit(vectors, labels, sample_weight=class_weights(labels)[labels] if balanced else None)
             # One thread adds up the trees' votes in their order: predictions are the same bits everywhere.
             forest.set_params(n_jobs=1)
         return len(labels) * (trees - grown)
@@ -105,9 +110,9 @@ class ForestLearner(HandmadeLearner[ForestConfig, ForestModel]):
         """Vectors, float32, (n, d), and labels, int8, (n,), of the training images."""
         faces, config = self.task.faces, self.config
         require(faces.labels, 1)
-        labels = np.tile(faces.labels, 2) if config.features.mirror else faces.labels
+        labels = np.tile(faces.labels, copies(config.features))
         if self._vectors is None:
-            raw = describe(config.features, mirrored(faces.images) if config.features.mirror else faces.images)
+            raw = describe(config.features, training_copies(config.features, faces.images))
             if self._model is None:
                 self._model = ForestModel(config, Features.fit(config.features, raw), self._seedling())
             self._vectors = self._model.features.apply(raw)

@@ -1,6 +1,7 @@
 """What the learners on hand-made features share: threads, checkpoints, and the model so far."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, ClassVar, Generic, TypeVar
 
@@ -9,16 +10,26 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from spaces.errors import InputError
+from spaces.features import FeatureConfig
 from spaces.fidelity import Fidelity
 from spaces.forest import ForestConfig
 from spaces.svm import SvmConfig
 from trainables.base import Learner, Model, Task, TrainingError
 from trainables.data.faceset import Images
+from trainables.descriptors import mirror
 from trainables.files import read_form
 from trainables.threads import limit_threads
 
 C = TypeVar("C", SvmConfig, ForestConfig)
 M = TypeVar("M", bound=Model)
+
+
+def over_flips(
+    config: FeatureConfig, images: Images, probabilities: Callable[[Images], NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """The probabilities, float32, (n, 3), of faces; the mean of those for them and their mirror images if so asked."""
+    plain = probabilities(images)
+    return (plain + probabilities(mirror(images))) * np.float32(0.5) if config.flip else plain
 
 
 class Progress(BaseModel):

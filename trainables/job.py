@@ -18,6 +18,7 @@ class Job(BaseModel):
         cache: The node's folder for parsed data, absolute.
         scale: The scale of fidelities.
         threads: CPU threads of a trial, by family.
+        weights: Files of weights, by `weights.weights_key`, absolute.
         fake_seconds: If given, trials wait this long at full fidelity instead of learning.
     """
 
@@ -28,6 +29,7 @@ class Job(BaseModel):
     cache: Path
     scale: Fidelity
     threads: dict[str, int]
+    weights: dict[str, Path] = {}
     fake_seconds: float | None = None
 
 

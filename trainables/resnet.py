@@ -17,7 +17,7 @@ from trainables.base import Learner, Model, Task, TrainingError
 from trainables.data.faceset import CLASSES, Images
 from trainables.finetuning import Examples, FineTuning
 from trainables.precision import Compute, cpu_threads, out_of_memory, release_memory
-from trainables.weights import check_fit, read_tensors, starting_net, write_tensors
+from trainables.weights import check_fit, read_into, read_tensors, starting_net, write_tensors
 
 PREDICT_BATCH = 128
 
@@ -166,7 +166,7 @@ class ResnetLearner(Learner):
         return measured | {"train_loss": training.run(steps)} if steps else measured
 
     def _begin(self) -> FineTuning:
-        return self._training_of(self.compute.place(starting_net(self.config, self.task.seed)))
+        return self._training_of(self.compute.place(starting_net(self.config, self.task.seed, files=self.task.weights)))
 
     def _training_of(self, net: nn.Module) -> FineTuning:
         return FineTuning(net, self.config, Examples.of(self.task.faces), self.task.seed, self.compute)
@@ -186,11 +186,7 @@ class ResnetLearner(Learner):
         if set(differing) - {"fidelity"}:
             raise InputError(f"{path}: a checkpoint of another training; it differs in {', '.join(differing)}")
         training = self._training_of(ResnetModel.load(folder / "model", self.compute).net)
-        path = folder / "training.safetensors"
-        tensors, state = read_tensors(path), training.state()
-        check_fit(tensors, state, path)
-        for name, tensor in state.items():
-            tensor.copy_(tensors[name])
+        read_into(training.state(), folder / "training.safetensors")
         self._training = training
         self.fidelity = found.fidelity
 

@@ -11,9 +11,10 @@ from safetensors.numpy import save_file
 from spaces.svm import SvmConfig
 from trainables.base import Model, TrainingError, class_weights
 from trainables.data.faceset import Images, Labels
-from trainables.features import Features, describe, mirrored, raw_width
+from trainables.descriptors import copies, describe, raw_width, training_copies
+from trainables.features import Features
 from trainables.files import read_arrays, read_form
-from trainables.handmade import HandmadeLearner
+from trainables.handmade import HandmadeLearner, over_flips
 from trainables.platt import PAIRS, couple, fit_platt
 from trainables.subsets import held_out, subset
 
@@ -72,14 +73,13 @@ def kernel(config: SvmConfig, left: NDArray[np.float32], right: NDArray[np.float
 def fit_machines(config: SvmConfig, images: Images, labels: Labels) -> Machines:
     """Fit features and machines on faces, uint8, (n, 48, 48), of the classes `labels`, int8, (n,).
 
-    Every class weighs the same. Where the config mirrors, mirror images are added.
+    The copies that the config asks for are added.
 
     Raises:
         TrainingError: If the machines cannot be fitted.
     """
-    if config.features.mirror:
-        images, labels = mirrored(images), np.tile(labels, 2)
-    raw = describe(config.features, images)
+    labels = np.tile(labels, copies(config.features))
+    raw = describe(config.features, training_copies(config.features, images))
     features = Features.fit(config.features, raw)
     machine = SVC(
         kernel=config.kernel,
@@ -88,7 +88,7 @@ def fit_machines(config: SvmConfig, images: Images, labels: Labels) -> Machines:
         gamma=config.gamma,
         degree=config.degree,
         coef0=config.coef0,
-        class_weight=dict(enumerate(class_weights(labels))),
+        class_weight=dict(enumerate(class_weights(labels))) if config.class_weight == "balanced" else None,
         cache_size=KERNEL_CACHE_MB,
     )
     try:
@@ -143,6 +143,9 @@ class SvmModel(Model):
     curves: NDArray[np.float32]
 
     def predict_proba(self, images: Images) -> NDArray[np.float32]:
+        return over_flips(self.machines.config.features, images, self._probabilities)
+
+    def _probabilities(self, images: Images) -> NDArray[np.float32]:
         return couple(self.machines.decisions(images), self.curves)
 
     def save(self, folder: Path) -> None:
@@ -177,7 +180,7 @@ class SvmLearner(HandmadeLearner[SvmConfig, SvmModel]):
     """Fits machines on a growing, nested and stratified share of the training images.
 
     Each fidelity is fitted anew on its subset. Probabilities come from Platt scaling by hold-out: machines fitted on
-    80 % of the subset decide on the other 20 %, mirror images left out, which calibrates the decisions of the machines
+    80 % of the subset decide on the other 20 %, altered copies left out, which calibrates the decisions of the machines
     fitted on the whole subset.
     """
 
@@ -192,7 +195,7 @@ class SvmLearner(HandmadeLearner[SvmConfig, SvmModel]):
         curves = fit_platt(_finite(rehearsal.decisions(images[held])), labels[held])
         self._model = SvmModel(fit_machines(self.config, images, labels), curves)
         seen = len(rows) + int(np.count_nonzero(~held))
-        return seen * (2 if self.config.features.mirror else 1)
+        return seen * copies(self.config.features)
 
 
 def _finite(decisions: NDArray[np.float32]) -> NDArray[np.float32]:

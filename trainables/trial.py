@@ -80,7 +80,9 @@ class Trial(tune.Trainable):
         hits = _training_data.cache_info().hits
         data = _training_data(self.job.data, self.job.cache)
         self.cache_hit = _training_data.cache_info().hits > hits
-        self.learner = self._build(Task(data.train, self.assignment.seed, self.job.scale, self._threads))
+        self.learner = self._build(
+            Task(data.train, self.assignment.seed, self.job.scale, self._threads, self.job.weights)
+        )
         if latest:
             self.learner.load(self.checkpoints.path(latest))
         return report if latest > self.assignment.recorded else None

@@ -1,8 +1,10 @@
 """Weights a backbone starts from: torchvision's own, or a file. Nothing is unpickled."""
 
 import hashlib
+from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlparse
 
 import torch
@@ -26,19 +28,21 @@ def resolve_weights(arch: Arch, weights: str) -> Path | None:
 
     Args:
         arch: The architecture.
-        weights: `none`, `imagenet` or a path, as in `ResnetConfig.weights`.
+        weights: `none`, `imagenet` or a path, as in `ResnetConfig.weights`; `faces` has no file of its own here.
 
     Raises:
         InputError: If the file is missing and cannot be downloaded, is not what its name says, or is of no known kind.
     """
     if weights == "none":
         return None
+    if weights == "faces":
+        raise InputError("weights 'faces': they are made by a search, before its first trial, and handed to its trials")
     if weights == "imagenet":
         return cached_file(torchvision.models.get_model_weights(arch).DEFAULT.url)
     path = Path(weights)
     if path.suffix not in SUFFIXES:
         raise InputError(
-            f"weights {weights!r}: allowed are none, imagenet or the path of a {', '.join(SUFFIXES[:-1])} "
+            f"weights {weights!r}: allowed are none, imagenet, faces or the path of a {', '.join(SUFFIXES[:-1])} "
             f"or {SUFFIXES[-1]} file"
         )
     if not path.is_file():
@@ -76,14 +80,28 @@ def cached_file(url: str) -> Path:
     return path
 
 
-def starting_net(config: ResnetConfig, seed: int, classes: int = len(CLASSES)) -> nn.Module:
+def weights_key(arch: Arch, weights: str) -> str:
+    """The key of `Task.weights` under which the file that `weights` means for `arch` is found."""
+    return f"{arch} {weights}"
+
+
+def starting_net(
+    config: ResnetConfig, seed: int, classes: int = len(CLASSES), files: Mapping[str, Path] = MappingProxyType({})
+) -> nn.Module:
     """The network that `config` starts from, on the CPU: its weights in the backbone, a random head of `classes`.
+
+    Args:
+        config: Names architecture, stem and weights.
+        seed: Fixes the random tensors.
+        classes: Outputs of the head.
+        files: Files of weights by `weights_key`; others are resolved here.
 
     Raises:
         InputError: See `resolve_weights` and `load_backbone`.
     """
     net = random_net(config.arch, seed, config.stem, classes)
-    weights = resolve_weights(config.arch, config.weights)
+    given = files.get(weights_key(config.arch, config.weights))
+    weights = given or resolve_weights(config.arch, config.weights)
     if weights is not None:
         load_backbone(net, weights)
     return net
@@ -128,6 +146,18 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise InputError(f"{path}: the file must hold named tensors and nothing else (a saved state dict)")
     return tensors
+
+
+def read_into(state: dict[str, Tensor], path: Path) -> None:
+    """Copy the tensors in `path` into those of `state`, which change in place.
+
+    Raises:
+        InputError: If the file cannot be read or holds other tensors.
+    """
+    tensors = read_tensors(path)
+    check_fit(tensors, state, path)
+    for name, tensor in state.items():
+        tensor.copy_(tensors[name])
 
 
 def check_fit(tensors: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:

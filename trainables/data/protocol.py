@@ -75,6 +75,22 @@ class TrainingData:
     split: str
 
 
+@dataclass(frozen=True)
+class PretrainingData:
+    """What a backbone may be pretrained on: all clean training images, of any emotion, that nothing held out equals.
+
+    Attributes:
+        images: uint8, (n, 48, 48).
+        emotions: int8, (n,), index into `EMOTIONS`.
+        fingerprint: As in `TrainingData`; likewise `split`.
+    """
+
+    images: Images
+    emotions: Labels
+    fingerprint: str
+    split: str
+
+
 def load_training(spec: DataSpec, cache: Path) -> TrainingData:
     """The training and validation faces of `spec`; parsed data is kept in `cache`.
 
@@ -86,12 +102,31 @@ def load_training(spec: DataSpec, cache: Path) -> TrainingData:
     _check_counts(spec, stored, parts.validation, 1, "validation")
     needed = 1 if spec.protocol.balance == "none" else spec.protocol.balance
     _check_counts(spec, stored, parts.train, needed, "training")
-    held_out = np.concatenate([stored.digests[parts.validation], stored.digests[stored.usage == TEST]])
     return TrainingData(
         train=_faces(stored, parts.train, spec.protocol),
         validation=_faces(stored, parts.validation, spec.protocol),
         fingerprint=stored.fingerprint,
-        split=blake2b(np.unique(held_out).tobytes(), digest_size=16).hexdigest(),
+        split=_split_hash(_held_out(stored, parts)),
+    )
+
+
+def load_pretraining(spec: DataSpec, cache: Path) -> PretrainingData:
+    """What `spec` offers for pretraining: training images of emotions without a class too, whatever `balance` says.
+
+    Raises:
+        InputError: If the source cannot be read.
+    """
+    stored = load_faceset(spec, cache)
+    parts = split(stored, spec.protocol)
+    held_out = _held_out(stored, parts)
+    clean = np.isin(parts.verdicts, (Verdict.KEPT, Verdict.NO_CLASS)) & (stored.usage == TRAIN)
+    rows = np.flatnonzero(clean & ~np.isin(stored.digests, held_out))
+    rows = _ranked(stored, rows, spec.protocol.seed, "pretraining")
+    return PretrainingData(
+        images=np.ascontiguousarray(stored.images[rows]),
+        emotions=stored.emotions[rows],
+        fingerprint=stored.fingerprint,
+        split=_split_hash(held_out),
     )
 
 
@@ -178,6 +213,15 @@ def _first(rows: Rows, groups: NDArray[Any], count: Callable[[int], int]) -> Row
         members = np.flatnonzero(groups == group)
         chosen[members[: count(len(members))]] = True
     return rows[chosen]
+
+
+def _held_out(faces: FaceSet, parts: Split) -> NDArray[Any]:
+    """The digests of the images that nothing fitted may have seen: validation and the whole test split, sorted."""
+    return np.unique(np.concatenate([faces.digests[parts.validation], faces.digests[faces.usage == TEST]]))
+
+
+def _split_hash(held_out: NDArray[Any]) -> str:
+    return blake2b(held_out.tobytes(), digest_size=16).hexdigest()
 
 
 def _faces(source: FaceSet, rows: Rows, spec: ProtocolSpec) -> Faces:

@@ -1,0 +1,61 @@
+"""Pretraining a backbone in the domain: done once, for one split, and resumed where it was killed."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from drawn_faces import drawn_faces
+
+from spaces.resnet import ResnetConfig
+from trainables.base import Task
+from trainables.data.protocol import PretrainingData
+from trainables.pretraining import PretrainingStopped, pretrained
+from trainables.resnet import ResnetLearner
+from trainables.weights import read_tensors, weights_key
+
+CONFIG = ResnetConfig(epochs=2, batch_size=8, image_size=32, ema=0.9, schedule="one_cycle", mixup=0.2)
+QUICK = CONFIG.model_copy(update={"epochs": 1, "batch_size": 112})
+FACES = drawn_faces(112)
+DATA = PretrainingData(FACES.images, np.arange(112, dtype=np.int8) % 7, fingerprint="f" * 32, split="5" * 32)
+
+
+def test_pretraining_that_was_stopped_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+    shares: list[float] = []
+
+    def listen(share: float, loss: float) -> bool:
+        shares.append(share)
+        assert 0 < loss < 10
+        return len(shares) != 11
+
+    with pytest.raises(PretrainingStopped):
+        pretrained(CONFIG, DATA, tmp_path / "stopped", 1, listen)
+    assert len(shares) == 11
+    resumed = pretrained(CONFIG, DATA, tmp_path / "stopped", 1, listen)
+    straight = pretrained(CONFIG, DATA, tmp_path / "straight", 1)
+    assert len(shares) == 27
+    one, other = read_tensors(resumed), read_tensors(straight)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+    assert one["fc.weight"].shape == (7, 512)
+    assert {path.name for path in resumed.parent.iterdir()} == {"weights.safetensors", ".lock"}
+
+
+def test_what_was_made_once_is_used_again_and_another_split_is_not(tmp_path: Path) -> None:
+    made = pretrained(QUICK, DATA, tmp_path, 1)
+    assert pretrained(QUICK, DATA, tmp_path, 1, lambda share, loss: pytest.fail("trained again")) == made
+    for other in (replace(DATA, split="6" * 32), replace(DATA, fingerprint="a" * 32)):
+        assert pretrained(QUICK, other, tmp_path, 1) != made
+    assert pretrained(QUICK.model_copy(update={"mixup": 0.0}), DATA, tmp_path, 1) != made
+
+
+def test_a_trial_starts_from_the_pretrained_backbone(tmp_path: Path) -> None:
+    made = pretrained(QUICK, DATA, tmp_path, 1)
+    config = ResnetConfig(weights="faces", unfreeze=0, image_size=32, epochs=1)
+    learner = ResnetLearner(config, Task(FACES, weights={weights_key("resnet18", "faces"): made}))
+    learner.fit_to(1)
+    learner.model.save(tmp_path)
+    mine, backbone = read_tensors(tmp_path / "model.safetensors"), read_tensors(made)
+    assert torch.equal(mine["layer4.1.conv2.weight"], backbone["layer4.1.conv2.weight"])
+    assert mine["fc.weight"].shape == (3, 512)

@@ -1,0 +1,127 @@
+"""`faces` weights: a backbone pretrained in the domain, on all training faces with their seven emotions.
+
+A face that stands in validation or test is never seen (`load_pretraining` holds it out), and the file's name holds a
+hash of what was held out: another split pretrains again. The work is done once per node; a checkpoint at each of its
+27 parts lets a killed pretraining go on where it was.
+"""
+
+import fcntl
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
+from typing import TypeAlias
+
+from spaces.errors import InputError
+from spaces.fidelity import Fidelity
+from spaces.resnet import ResnetConfig
+from trainables.data.faceset import EMOTIONS
+from trainables.data.protocol import PretrainingData
+from trainables.finetuning import Examples, FineTuning
+from trainables.precision import Compute, cpu_threads
+from trainables.weights import read_into, read_tensors, starting_net, write_tensors
+
+_SCALE = Fidelity()
+_SEED = 0
+_FORMAT = 1  # part of the key: to be raised when the training loop changes what it computes
+
+Listener: TypeAlias = Callable[[float, float], bool]
+"""Called after each part with the share done and the mean training loss of the part; False asks to stop."""
+
+
+class PretrainingStopped(Exception):  # noqa: N818 (not an error: the caller asked for it)
+    """Pretraining was asked to stop; asked for again, it goes on from its last checkpoint."""
+
+
+def _go_on(share: float, loss: float) -> bool:
+    return True
+
+
+def pretrained(
+    config: ResnetConfig, data: PretrainingData, cache: Path, threads: int, listener: Listener = _go_on
+) -> Path:
+    """The weights file of a backbone pretrained on `data`, made now unless `cache` holds it.
+
+    Whoever comes second while it is being made waits for the first; the lock dies with the process that holds it.
+
+    Args:
+        config: How to train; its `weights` are what pretraining itself starts from.
+        data: What to train on.
+        cache: The node's folder for shared work.
+        threads: CPU threads to use.
+        listener: Hears of progress.
+
+    Returns:
+        A safetensors file: the tensors of `config.arch` by torchvision's names, with a head of seven emotions.
+
+    Raises:
+        InputError: If `cache` cannot be written.
+        PretrainingStopped: If `listener` returned False.
+        TrainingError: If training failed.
+    """
+    folder = cache / f"faces-weights-{config.arch}-{_key(config, data)}"
+    weights = folder / "weights.safetensors"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder / ".lock"):
+            if not weights.is_file():
+                with cpu_threads(threads):
+                    _train(config, data, folder, listener)
+                partial = weights.with_suffix(".partial")
+                (_checkpoints(folder)[-1] / "net.safetensors").replace(partial)
+                partial.replace(weights)
+                shutil.rmtree(_checkpoints(folder)[-1])
+    except OSError as error:
+        raise InputError(f"{folder}: cannot keep pretrained weights here ({error.strerror or error})") from error
+    return weights
+
+
+def _train(config: ResnetConfig, data: PretrainingData, folder: Path, listener: Listener) -> None:
+    """Train from the last checkpoint in `folder` to the end, whose checkpoint stays."""
+    compute = Compute.best()
+    examples = Examples(data.images, data.emotions, len(EMOTIONS), data.emotions, balanced=False)
+    net = starting_net(config, _SEED, len(EMOTIONS))
+    done = _checkpoints(folder)[-1:]
+    if done:
+        net.load_state_dict(read_tensors(done[0] / "net.safetensors"))
+    training = FineTuning(compute.place(net), config, examples, _SEED, compute)
+    if done:
+        read_into(training.state(), done[0] / "training.safetensors")
+    first = int(done[0].name) if done else 0
+    for part in range(first + 1, _SCALE.maximum + 1):
+        begin = _SCALE.units(training.total_steps, part - 1) if part > 1 else 0
+        steps = range(begin, _SCALE.units(training.total_steps, part))
+        loss = training.run(steps) if steps else 0.0
+        _keep(training, folder, part)
+        if not listener(part / _SCALE.maximum, loss) and part < _SCALE.maximum:
+            raise PretrainingStopped
+
+
+def _keep(training: FineTuning, folder: Path, part: int) -> None:
+    """Write a checkpoint, whole or not at all, then remove the older ones."""
+    older = _checkpoints(folder)
+    partial = folder / "partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    write_tensors(training.predictor.state_dict(), partial / "net.safetensors")
+    write_tensors(training.state(), partial / "training.safetensors")
+    partial.rename(folder / str(part))
+    for path in older:
+        shutil.rmtree(path)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[0-9]*"), key=lambda path: int(path.name))
+
+
+def _key(config: ResnetConfig, data: PretrainingData) -> str:
+    parts = (str(_FORMAT), config.model_dump_json(), data.fingerprint, data.split)
+    return blake2b("\n".join(parts).encode(), digest_size=12).hexdigest()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
