@@ -43,9 +43,9 @@ CASES: dict[str, dict[str, Any]] = {
     | {"class_weight": "none", "features": {"kind": "lbp", "contrast": "standardize", "flip": True}},
     "resnet": RESNET,
     "resnet-head": RESNET | {"unfreeze": 0, "augment": 0.0},
-    "resnet-small-flip": RESNET | {"stem": "small", "flip": True, "unfreeze": 1, "schedule": "one_cycle"},
+    "resnet-small": RESNET | {"stem": "small", "unfreeze": 0, "schedule": "one_cycle"},
     "resnet-average-mixed": RESNET
-    | {"ema": 0.9, "mixup": 0.4, "cutmix": 1.0, "erasing": 0.5, "auxiliary": 0.5, "stage_decay": 0.5},
+    | {"ema": 0.9, "mixup": 0.4, "cutmix": 1.0, "erasing": 0.5, "auxiliary": 0.5, "stage_decay": 0.5, "flip": True},
 }
 HEAVY = {
     "resnet34": RESNET | {"arch": "resnet34"},
