@@ -6,8 +6,8 @@ the pipeline of most tutorials: a Dataset that decodes PNG bytes with PIL, torch
 jitter) one image at a time, and a DataLoader with worker processes; once in our precision and layout, once as the
 tutorials leave them (float32, channels first).
 
-Rounds of all loops are run in turn, in one process with the given threads, and compared round by round, since the machine
-may be shared.
+Rounds of all loops are run in turn, in one process with the given threads, and compared round by round, since the
+machine may be shared.
 
     python benchmarks/throughput.py [--arch resnet18] [--size 48] [--threads 2] [--rounds 5] [--steps 20]
 """

@@ -92,6 +92,7 @@ def _features(features: FeatureConfig) -> list[str]:
         "pixels": "pixels",
         "hog": f"hog{features.hog_cell}{'s' if features.hog_signed else ''}",
         "lbp": f"lbp{features.lbp_cell}",
+        "embedding": f"{features.backbone}:{features.weights}:{features.image_size}px",
     }
     words = ["+".join(named[name] for name in features.descriptors)]
     if features.contrast != "none":

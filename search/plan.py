@@ -12,7 +12,7 @@ from spaces.errors import InputError
 from spaces.family import Family
 from spaces.fidelity import Fidelity
 from spaces.joint import JointSpace
-from spaces.resnet import ResnetConfig
+from spaces.resnet import Arch, ResnetConfig
 from trainables.data.spec import DataSpec
 
 
@@ -132,16 +132,28 @@ class Plan(_Section):
     @property
     def needs_pretraining(self) -> bool:
         """Whether a trial may start from `faces` weights."""
-        return Family.RESNET in self.space.families and "faces" in self.space.resnet.weights
+        return any(weights == "faces" for _, _, weights in self.starting_weights)
+
+    @property
+    def starting_weights(self) -> tuple[tuple[str, Arch, str], ...]:
+        """What networks may start from: the field that names the architecture, the architecture, and its weights."""
+        space, found = self.space, []
+        if Family.RESNET in space.families:
+            found += [("resnet.arch", arch, weights) for arch in space.resnet.arch for weights in space.resnet.weights]
+        for family, features in ((Family.SVM, space.svm.features), (Family.FOREST, space.forest.features)):
+            if family in space.families and "embedding" in features.kind:
+                field = f"{family}.features.backbone"
+                found += [(field, arch, weights) for arch in features.backbone for weights in features.weights]
+        return tuple(found)
 
     @model_validator(mode="after")
     def _one_pretrained_backbone(self) -> Self:
-        archs = self.space.resnet.arch
-        if self.needs_pretraining and archs != (self.pretraining.arch,):
-            raise ValueError(
-                f"space.resnet.weights names faces, made for pretraining.arch ({self.pretraining.arch}) alone, "
-                f"but space.resnet.arch allows {', '.join(archs)}"
-            )
+        for field, arch, weights in self.starting_weights:
+            if weights == "faces" and arch != self.pretraining.arch:
+                raise ValueError(
+                    f"space.{field} allows {arch}, but faces weights are made for pretraining.arch "
+                    f"({self.pretraining.arch}) alone"
+                )
         if self.pretraining.weights == "faces":
             raise ValueError("pretraining.weights: pretraining cannot start from the faces weights that it makes")
         return self

@@ -8,7 +8,6 @@ from pathlib import Path
 from search.engine import Engine
 from search.plan import Plan
 from spaces.errors import InputError
-from spaces.family import Family
 
 
 def prepare_weights(
@@ -26,18 +25,17 @@ def prepare_weights(
     Raises:
         InputError: If weights cannot be found, fetched or made.
     """
-    if Family.RESNET not in plan.space.families or plan.fake:
+    wanted = sorted({(arch, weights) for _, arch, weights in plan.starting_weights if weights != "none"})
+    if plan.fake or not wanted:
         return {}
     from trainables.weights import resolve_weights, weights_key
 
     files = {}
-    for weights in plan.space.resnet.weights:
-        for arch in plan.space.resnet.arch:
-            path = _pretrain(plan, engine, cache, cpus, say) if weights == "faces" else resolve_weights(arch, weights)
-            if path is not None:
-                files[weights_key(arch, weights)] = path.resolve()
-            elif weights == "faces":
-                return None
+    for arch, weights in wanted:
+        path = _pretrain(plan, engine, cache, cpus, say) if weights == "faces" else resolve_weights(arch, weights)
+        if path is None:
+            return None
+        files[weights_key(arch, weights)] = path.resolve()
     return files
 
 

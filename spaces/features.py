@@ -2,18 +2,26 @@
 
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from spaces.domain import Choices, Space, Suggester, ask
+from spaces.resnet import Arch, ImageSize
 
-FeatureKind: TypeAlias = Literal["pixels", "hog", "lbp", "hog+lbp", "hog+pixels"]
+FeatureKind: TypeAlias = Literal["pixels", "hog", "lbp", "hog+lbp", "hog+pixels", "embedding"]
 Cell: TypeAlias = Literal[6, 8, 12]
 Contrast: TypeAlias = Literal["none", "clahe", "standardize"]
 ClassWeight: TypeAlias = Literal["balanced", "none"]
 Shift: TypeAlias = Literal[0, 1, 2]
 
 # The parameters of each descriptor; a kind is the names of one or more descriptors, joined by "+".
-DESCRIPTORS: dict[str, tuple[str, ...]] = {"pixels": (), "hog": ("hog_cell", "hog_signed"), "lbp": ("lbp_cell",)}
+DESCRIPTORS: dict[str, tuple[str, ...]] = {
+    "pixels": ("contrast",),
+    "hog": ("contrast", "hog_cell", "hog_signed"),
+    "lbp": ("contrast", "lbp_cell"),
+    "embedding": ("backbone", "weights", "image_size"),
+}
+# How many pooled features each architecture gives.
+EMBEDDED: dict[Arch, int] = {"resnet18": 512, "resnet34": 512, "resnet50": 2048, "resnet101": 2048, "vgg16": 512}
 
 
 class FeatureConfig(BaseModel):
@@ -21,12 +29,17 @@ class FeatureConfig(BaseModel):
 
     Attributes:
         kind: `pixels` (2,304 values), `hog`, histograms of oriented gradients (Dalal and Triggs, CVPR 2005), `lbp`,
-            histograms of uniform local binary patterns (Ojala et al., PAMI 2002), or one after the other.
+            histograms of uniform local binary patterns (Ojala et al., PAMI 2002), or one after the other; or
+            `embedding`, the pooled features of a frozen network.
         hog_cell: Side of a HOG cell in pixels (unused without hog).
         hog_signed: Whether HOG tells a gradient from its opposite (unused without hog).
         lbp_cell: Side of an LBP cell in pixels (unused without lbp).
-        contrast: What is done to an image before it is described: nothing, contrast-limited adaptive histogram
-            equalization (Zuiderveld, Graphics Gems IV, 1994), or the same mean and standard deviation for every image.
+        backbone: The architecture of the network (unused without embedding).
+        weights: Its weights, as in `ResnetConfig`, but not `none` (unused without embedding).
+        image_size: Side in pixels to which faces are resized for it (unused without embedding).
+        contrast: What is done to an image before it is described (unused with embedding): nothing, contrast-limited
+            adaptive histogram equalization (Zuiderveld, Graphics Gems IV, 1994), or the same mean and standard
+            deviation for every image.
         pca: Number of principal components kept, 0 for no PCA.
         whiten: Whether the components are scaled to equal variance (unused without PCA).
         mirror: Whether mirrored copies of the training images are added.
@@ -41,12 +54,22 @@ class FeatureConfig(BaseModel):
     hog_cell: Cell = 8
     hog_signed: bool = False
     lbp_cell: Cell = 8
+    backbone: Arch = "resnet18"
+    weights: str = Field(default="faces", min_length=1)
+    image_size: ImageSize = 64
     contrast: Contrast = "none"
     pca: int = Field(default=0, ge=0, le=1024)
     whiten: bool = False
     mirror: bool = False
     shift: Shift = 0
     flip: bool = False
+
+    @field_validator("weights")
+    @classmethod
+    def _learned(cls, weights: str) -> str:
+        if weights == "none":
+            raise ValueError("embeddings of random weights tell little; allowed are faces, imagenet or a file")
+        return weights
 
     @property
     def descriptors(self) -> list[str]:
@@ -63,6 +86,9 @@ class FeatureSpace(Space):
     hog_cell: Choices[Cell] = (6, 8, 12)
     hog_signed: Choices[bool] = (False, True)
     lbp_cell: Choices[Cell] = (6, 8, 12)
+    backbone: Choices[Arch] = ("resnet18",)
+    weights: Choices[str] = ("faces",)
+    image_size: Choices[ImageSize] = (64,)
     contrast: Choices[Contrast] = ("none", "clahe", "standardize")
     pca: Choices[Annotated[int, Field(ge=0, le=1024)]] = (0, 128, 256)
     whiten: Choices[bool] = (False, True)
@@ -77,9 +103,8 @@ class FeatureSpace(Space):
             return ask(trial, f"{prefix}.{name}", getattr(self, name))
 
         values = {"kind": asked("kind")}
-        for descriptor in FeatureConfig(**values).descriptors:
-            values |= {name: asked(name) for name in DESCRIPTORS[descriptor]}
-        values |= {name: asked(name) for name in ("contrast", "pca", "mirror", "shift", "flip")}
+        names = [name for descriptor in FeatureConfig(**values).descriptors for name in DESCRIPTORS[descriptor]]
+        values |= {name: asked(name) for name in dict.fromkeys([*names, "pca", "mirror", "shift", "flip"])}
         if values["pca"]:
             values["whiten"] = asked("whiten")
         return FeatureConfig(**values)

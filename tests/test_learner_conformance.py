@@ -22,7 +22,8 @@ from trainables.families import build_learner, load_model
 SCALE = Fidelity(maximum=9, eta=3)
 TRAIN = drawn_faces(60, seed=1)
 FRESH = drawn_faces(40, seed=2)
-TASK = Task(TRAIN, seed=3, scale=SCALE)
+WEIGHTS: dict[str, Path] = {}
+TASK = Task(TRAIN, seed=3, scale=SCALE, weights=WEIGHTS)
 
 SVM, FOREST = {"family": "svm"}, {"family": "forest", "trees": 18}
 RESNET = {"family": "resnet", "epochs": 1, "batch_size": 8, "image_size": 32, "dropout": 0.2, "label_smoothing": 0.1}
@@ -34,6 +35,8 @@ CASES: dict[str, dict[str, Any]] = {
     "svm-pixels": SVM | {"features": {"kind": "pixels"}},
     "svm-pixels-pca": SVM | {"features": {"kind": "pixels", "pca": 1024, "mirror": True}},
     "svm-hog+lbp": SVM | {"features": {"kind": "hog+lbp", "contrast": "clahe", "pca": 16, "whiten": True}},
+    "svm-embedding": SVM | {"features": {"kind": "embedding", "image_size": 32, "mirror": True}},
+    "forest-embedding": FOREST | {"features": {"kind": "embedding", "image_size": 32, "pca": 20, "flip": True}},
     "svm-shift": SVM
     | {"class_weight": "none", "features": {"shift": 1, "mirror": True, "hog_signed": True, "flip": True}},
     "forest-hog": FOREST | {"features": {"hog_cell": 12}},
@@ -55,6 +58,17 @@ HEAVY = {
 }
 PARAMS = [*CASES, *(pytest.param(name, marks=pytest.mark.slow) for name in HEAVY)]
 ONE_OF_EACH = ["svm-rbf", "forest-hog", "resnet"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def faces_weights(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Weights for the cases with embeddings: random ones, since what matters here is how learners handle them."""
+    from trainables.backbones import random_net
+    from trainables.weights import weights_key, write_tensors
+
+    path = tmp_path_factory.mktemp("weights") / "faces.safetensors"
+    write_tensors(random_net("resnet18", 0, classes=7).state_dict(), path)
+    WEIGHTS[weights_key("resnet18", "faces")] = path
 
 
 def build(case: str, task: Task = TASK) -> Learner:

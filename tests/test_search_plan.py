@@ -131,7 +131,12 @@ def test_faces_weights_are_there_for_one_architecture():
     resnet = {"weights": ["faces", "none"], "arch": "resnet18"}
     assert validate_plan({"budget": {"trials": 1}, "space": {"resnet": resnet}}, "test").needs_pretraining
     assert not validate_plan({"budget": {"trials": 1}}, "test").needs_pretraining
-    with pytest.raises(InputError, match=r"pretraining.arch \(resnet18\) alone, but space.resnet.arch allows resnet34"):
+    embedding = {"features": {"kind": ["hog", "embedding"]}}
+    assert validate_plan({"budget": {"trials": 1}, "space": {"svm": embedding}}, "test").needs_pretraining
+    features = {"kind": "embedding", "weights": "none"}
+    with pytest.raises(InputError, match="embeddings of random weights"):
+        validate_plan({"budget": {"trials": 1}, "space": {"svm": {"features": features}}}, "test")
+    with pytest.raises(InputError, match=r"resnet.arch allows resnet34, but faces weights are made for .*\(resnet18\)"):
         validate_plan({"budget": {"trials": 1}, "space": {"resnet": {**resnet, "arch": "resnet34"}}}, "test")
     with pytest.raises(InputError, match="cannot start from the faces weights"):
         validate_plan({"budget": {"trials": 1}, "pretraining": {"weights": "faces"}}, "test")

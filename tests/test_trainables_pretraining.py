@@ -1,5 +1,6 @@
 """Pretraining a backbone in the domain: done once, for one split, and resumed where it was killed."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from drawn_faces import drawn_faces
 from spaces.resnet import ResnetConfig
 from trainables.base import Task
 from trainables.data.protocol import PretrainingData
-from trainables.pretraining import PretrainingStopped, pretrained
+from trainables.pretraining import RECORD, PretrainingStopped, pretrained
 from trainables.resnet import ResnetLearner
 from trainables.weights import read_tensors, weights_key
 
@@ -39,7 +40,10 @@ def test_pretraining_that_was_stopped_ends_as_if_it_had_not_been(tmp_path: Path)
     assert one.keys() == other.keys()
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
     assert one["fc.weight"].shape == (7, 512)
-    assert {path.name for path in resumed.parent.iterdir()} == {"weights.safetensors", ".lock"}
+    assert {path.name for path in resumed.parent.iterdir()} == {"weights.safetensors", RECORD, ".lock"}
+    record = json.loads((resumed.parent / RECORD).read_text())
+    assert record["images"] == 112
+    assert record["seconds"] > 0
 
 
 def test_what_was_made_once_is_used_again_and_another_split_is_not(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Hand-made features of faces: descriptors, standardized, and rotated to principal components where asked for."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,18 @@ from trainables.data.faceset import Images
 from trainables.descriptors import describe, raw_width, raw_widths
 from trainables.files import Shape
 
+if TYPE_CHECKING:  # it imports torch, which takes seconds and is of no use to other features
+    from trainables.embeddings import Embedder
+
+PREFIX = "backbone."  # of the names of the tensors of an embedding's network
 # Raw features lie in 0..1. One that varies by less than this among the training images tells nothing, and must not
 # become large on a face in which it happens to vary.
 LEAST_STD = 1e-3
+
+
+def raw_features(config: FeatureConfig, images: Images, embedder: "Embedder | None") -> NDArray[np.float32]:
+    """Raw features, float32, (n, r), of faces, uint8, (n, 48, 48); `embedder` is there if they are embeddings."""
+    return describe(config, images) if embedder is None else embedder.describe(images)
 
 
 def principal_axes(centred: NDArray[np.float32], count: int) -> NDArray[np.float32]:
@@ -47,15 +56,17 @@ class Features:
             kernel's gamma is in units of scikit-learn's "scale", and C means the same for all features.
         axes: float32, (d, r), the principal axes, if PCA is asked for; to whiten, each is divided by the standard
             deviation along it.
+        embedder: The network behind the raw features, if they are embeddings.
     """
 
     config: FeatureConfig
     mean: NDArray[np.float32]
     factor: NDArray[np.float32]
     axes: NDArray[np.float32] | None = None
+    embedder: "Embedder | None" = None
 
     @classmethod
-    def fit(cls, config: FeatureConfig, raw: NDArray[np.float32]) -> Self:
+    def fit(cls, config: FeatureConfig, raw: NDArray[np.float32], embedder: "Embedder | None" = None) -> Self:
         """Fit on the raw features of training images, (n, r); `config.pca` above what n images allow is lowered."""
         mean = raw.mean(axis=0, dtype=np.float64).astype(np.float32)
         centred = raw - mean
@@ -71,7 +82,7 @@ class Features:
                 spread = np.maximum(vectors.std(axis=0, keepdims=True), LEAST_STD)
                 axes, vectors = axes / spread.T, vectors / spread
         length = np.sqrt(np.square(vectors).sum(axis=1, dtype=np.float64).mean())
-        return cls(config, mean, (factor / (length or 1.0)).astype(np.float32), axes)
+        return cls(config, mean, (factor / (length or 1.0)).astype(np.float32), axes, embedder)
 
     def apply(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
         """The vectors, float32, (n, d), of raw features, (n, r)."""
@@ -82,19 +93,38 @@ class Features:
 
     def transform(self, images: Images) -> NDArray[np.float32]:
         """The vectors, float32, (n, d), of faces, uint8, (n, 48, 48)."""
-        return self.apply(describe(self.config, images))
+        return self.apply(raw_features(self.config, images, self.embedder))
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
-        """All that was fitted, by name; `Features(config, **arrays)` is the same again."""
+        """All that was fitted, by name, and the network of embeddings; `from_arrays` makes the same of it again."""
         fitted = {"mean": self.mean, "factor": self.factor}
-        return fitted if self.axes is None else fitted | {"axes": self.axes}
+        if self.axes is not None:
+            fitted["axes"] = self.axes
+        return fitted if self.embedder is None else fitted | self.embedder.arrays()
+
+    @classmethod
+    def from_arrays(cls, config: FeatureConfig, arrays: dict[str, NDArray[np.float32]]) -> Self:
+        """The features that gave `arrays`."""
+        network = {name: array for name, array in arrays.items() if name.startswith(PREFIX)}
+        embedder = None
+        if network:
+            from trainables.embeddings import Embedder
+
+            embedder = Embedder.of(config, network)
+        return cls(config, arrays["mean"], arrays["factor"], arrays.get("axes"), embedder)
 
     @staticmethod
     def shapes(config: FeatureConfig) -> dict[str, Shape]:
         """The shapes of `arrays`; d stands for the number of principal axes."""
         width = raw_width(config)
         shapes: dict[str, Shape] = {"mean": (width,), "factor": (width,)}
-        return shapes | {"axes": ("d", width)} if config.pca else shapes
+        if config.pca:
+            shapes["axes"] = ("d", width)
+        if config.kind != "embedding":
+            return shapes
+        from trainables.embeddings import Embedder
+
+        return shapes | Embedder.shapes(config)
 
     @property
     def width(self) -> int:

@@ -16,8 +16,8 @@ from spaces.errors import InputError
 from spaces.forest import ForestConfig
 from trainables.base import Model, Task, class_weights
 from trainables.data.faceset import CLASSES, Images, Labels
-from trainables.descriptors import copies, describe, training_copies
-from trainables.features import Features
+from trainables.descriptors import copies, training_copies
+from trainables.features import Features, raw_features
 from trainables.files import read_arrays, read_form
 from trainables.handmade import HandmadeLearner, over_flips
 from trainables.subsets import require
@@ -60,7 +60,7 @@ class ForestModel(Model):
     def load(cls, folder: Path) -> Self:
         config = read_form(ForestConfig, folder / "model.json")
         arrays = read_arrays(folder / "features.safetensors", Features.shapes(config.features))
-        features = Features(config.features, **arrays)
+        features = Features.from_arrays(config.features, arrays)
         return cls(config, features, _read_forest(folder / "forest.skops", features.width))
 
 
@@ -112,9 +112,10 @@ class ForestLearner(HandmadeLearner[ForestConfig, ForestModel]):
         require(faces.labels, 1)
         labels = np.tile(faces.labels, copies(config.features))
         if self._vectors is None:
-            raw = describe(config.features, training_copies(config.features, faces.images))
+            embedder = self._embedder
+            raw = raw_features(config.features, training_copies(config.features, faces.images), embedder)
             if self._model is None:
-                self._model = ForestModel(config, Features.fit(config.features, raw), self._seedling())
+                self._model = ForestModel(config, Features.fit(config.features, raw, embedder), self._seedling())
             self._vectors = self._model.features.apply(raw)
         return self._vectors, labels
 

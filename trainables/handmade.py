@@ -2,8 +2,9 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ from trainables.data.faceset import Images
 from trainables.descriptors import mirror
 from trainables.files import read_form
 from trainables.threads import limit_threads
+
+if TYPE_CHECKING:
+    from trainables.embeddings import Embedder
 
 C = TypeVar("C", SvmConfig, ForestConfig)
 M = TypeVar("M", bound=Model)
@@ -74,6 +78,17 @@ class HandmadeLearner(Learner, Generic[C, M]):
             raise TrainingError(f"too little memory at fidelity {fidelity} ({error})") from error
         self.fidelity = fidelity
         return {"images": float(images)}
+
+    @cached_property
+    def _embedder(self) -> "Embedder | None":
+        """The network of the features; None if they are no embeddings."""
+        if self.config.features.kind != "embedding":
+            return None
+        from trainables.embeddings import Embedder
+
+        embedder = Embedder.start(self.config.features, self.task.weights)
+        limit_threads(self.task.threads)  # torch may have been loaded just now
+        return embedder
 
     @abstractmethod
     def _train(self, fidelity: int) -> int:

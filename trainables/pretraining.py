@@ -7,17 +7,21 @@ hash of what was held out: another split pretrains again. The work is done once 
 
 import fcntl
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import TypeAlias
 
+from pydantic import BaseModel, ConfigDict
+
 from spaces.errors import InputError
 from spaces.fidelity import Fidelity
 from spaces.resnet import ResnetConfig
 from trainables.data.faceset import EMOTIONS
 from trainables.data.protocol import PretrainingData
+from trainables.files import read_form
 from trainables.finetuning import Examples, FineTuning
 from trainables.precision import Compute, cpu_threads
 from trainables.weights import read_into, read_tensors, starting_net, write_tensors
@@ -25,6 +29,25 @@ from trainables.weights import read_into, read_tensors, starting_net, write_tens
 _SCALE = Fidelity()
 _SEED = 0
 _FORMAT = 1  # part of the key: to be raised when the training loop changes what it computes
+
+RECORD = "pretraining.json"
+
+
+class Record(BaseModel):
+    """What pretraining was, kept beside its weights.
+
+    Attributes:
+        config: How it was trained.
+        images: On how many faces.
+        seconds: How long it took, interruptions not counted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    config: ResnetConfig
+    images: int
+    seconds: float
+
 
 Listener: TypeAlias = Callable[[float, float], bool]
 """Called after each part with the share done and the mean training loss of the part; False asks to stop."""
@@ -54,6 +77,7 @@ def pretrained(
 
     Returns:
         A safetensors file: the tensors of `config.arch` by torchvision's names, with a head of seven emotions.
+        Beside it lies `RECORD`.
 
     Raises:
         InputError: If `cache` cannot be written.
@@ -68,10 +92,10 @@ def pretrained(
             if not weights.is_file():
                 with cpu_threads(threads):
                     _train(config, data, folder, listener)
-                partial = weights.with_suffix(".partial")
-                (_checkpoints(folder)[-1] / "net.safetensors").replace(partial)
-                partial.replace(weights)
-                shutil.rmtree(_checkpoints(folder)[-1])
+                last = _checkpoints(folder)[-1]
+                (last / RECORD).replace(folder / RECORD)
+                (last / "net.safetensors").replace(weights)
+                shutil.rmtree(last)
     except OSError as error:
         raise InputError(f"{folder}: cannot keep pretrained weights here ({error.strerror or error})") from error
     return weights
@@ -88,17 +112,19 @@ def _train(config: ResnetConfig, data: PretrainingData, folder: Path, listener: 
     training = FineTuning(compute.place(net), config, examples, _SEED, compute)
     if done:
         read_into(training.state(), done[0] / "training.safetensors")
-    first = int(done[0].name) if done else 0
+    record = read_form(Record, done[0] / RECORD) if done else Record(config=config, images=len(data.images), seconds=0)
+    first, began = int(done[0].name) if done else 0, time.perf_counter()
     for part in range(first + 1, _SCALE.maximum + 1):
         begin = _SCALE.units(training.total_steps, part - 1) if part > 1 else 0
         steps = range(begin, _SCALE.units(training.total_steps, part))
         loss = training.run(steps) if steps else 0.0
-        _keep(training, folder, part)
+        spent = record.seconds + time.perf_counter() - began
+        _keep(training, folder, part, record.model_copy(update={"seconds": spent}))
         if not listener(part / _SCALE.maximum, loss) and part < _SCALE.maximum:
             raise PretrainingStopped
 
 
-def _keep(training: FineTuning, folder: Path, part: int) -> None:
+def _keep(training: FineTuning, folder: Path, part: int, record: Record) -> None:
     """Write a checkpoint, whole or not at all, then remove the older ones."""
     older = _checkpoints(folder)
     partial = folder / "partial"
@@ -106,6 +132,7 @@ def _keep(training: FineTuning, folder: Path, part: int) -> None:
     partial.mkdir()
     write_tensors(training.predictor.state_dict(), partial / "net.safetensors")
     write_tensors(training.state(), partial / "training.safetensors")
+    (partial / RECORD).write_text(record.model_dump_json(indent=2))
     partial.rename(folder / str(part))
     for path in older:
         shutil.rmtree(path)

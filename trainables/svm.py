@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +11,15 @@ from safetensors.numpy import save_file
 from spaces.svm import SvmConfig
 from trainables.base import Model, TrainingError, class_weights
 from trainables.data.faceset import Images, Labels
-from trainables.descriptors import copies, describe, raw_width, training_copies
-from trainables.features import Features
+from trainables.descriptors import copies, raw_width, training_copies
+from trainables.features import Features, raw_features
 from trainables.files import read_arrays, read_form
 from trainables.handmade import HandmadeLearner, over_flips
 from trainables.platt import PAIRS, couple, fit_platt
 from trainables.subsets import held_out, subset
+
+if TYPE_CHECKING:
+    from trainables.embeddings import Embedder
 
 # scikit-learn-intelex where this machine has it: the same answers in a tenth of the time.
 try:
@@ -70,17 +73,17 @@ def kernel(config: SvmConfig, left: NDArray[np.float32], right: NDArray[np.float
     return np.tanh(values) if config.kernel == "sigmoid" else values**config.degree
 
 
-def fit_machines(config: SvmConfig, images: Images, labels: Labels) -> Machines:
+def fit_machines(config: SvmConfig, images: Images, labels: Labels, embedder: "Embedder | None" = None) -> Machines:
     """Fit features and machines on faces, uint8, (n, 48, 48), of the classes `labels`, int8, (n,).
 
-    The copies that the config asks for are added.
+    The copies that the config asks for are added. `embedder` is there if the features are embeddings.
 
     Raises:
         TrainingError: If the machines cannot be fitted.
     """
     labels = np.tile(labels, copies(config.features))
-    raw = describe(config.features, training_copies(config.features, images))
-    features = Features.fit(config.features, raw)
+    raw = raw_features(config.features, training_copies(config.features, images), embedder)
+    features = Features.fit(config.features, raw, embedder)
     machine = SVC(
         kernel=config.kernel,
         C=config.C,
@@ -173,7 +176,7 @@ class SvmModel(Model):
         arrays = read_arrays(folder / "model.safetensors", shapes)
         curves = arrays.pop("curves")
         fitted = {name: arrays.pop(name) for name in ("vectors", "coefficients", "intercepts")}
-        return cls(Machines(config, Features(config.features, **arrays), **fitted), curves)
+        return cls(Machines(config, Features.from_arrays(config.features, arrays), **fitted), curves)
 
 
 class SvmLearner(HandmadeLearner[SvmConfig, SvmModel]):
@@ -191,9 +194,10 @@ class SvmLearner(HandmadeLearner[SvmConfig, SvmModel]):
         rows = subset(faces.labels, self.task.seed, self.task.scale, fidelity)
         images, labels = faces.images[rows], faces.labels[rows]
         held = held_out(labels, HELD_OUT)
-        rehearsal = fit_machines(self.config, images[~held], labels[~held])
+        embedder = self._embedder
+        rehearsal = fit_machines(self.config, images[~held], labels[~held], embedder)
         curves = fit_platt(_finite(rehearsal.decisions(images[held])), labels[held])
-        self._model = SvmModel(fit_machines(self.config, images, labels), curves)
+        self._model = SvmModel(fit_machines(self.config, images, labels, embedder), curves)
         seen = len(rows) + int(np.count_nonzero(~held))
         return seen * copies(self.config.features)
 
