@@ -46,9 +46,9 @@ CASES: dict[str, dict[str, Any]] = {
     | {"class_weight": "none", "features": {"kind": "lbp", "contrast": "standardize", "flip": True}},
     "resnet": RESNET,
     "resnet-head": RESNET | {"unfreeze": 0, "augment": 0.0},
-    "resnet-small-flip": RESNET | {"stem": "small", "flip": True, "unfreeze": 1, "schedule": "one_cycle"},
+    "resnet-small": RESNET | {"stem": "small", "unfreeze": 0, "schedule": "one_cycle"},
     "resnet-average-mixed": RESNET
-    | {"ema": 0.9, "mixup": 0.4, "cutmix": 1.0, "erasing": 0.5, "auxiliary": 0.5, "stage_decay": 0.5},
+    | {"ema": 0.9, "mixup": 0.4, "cutmix": 1.0, "erasing": 0.5, "auxiliary": 0.5, "stage_decay": 0.5, "flip": True},
 }
 HEAVY = {
     "resnet34": RESNET | {"arch": "resnet34"},
@@ -264,15 +264,6 @@ def test_unbalanced_classes_all_get_their_share(case: str) -> None:
         ("resnet", {"label_smoothing": 1.0}),
         ("resnet", {"augment": 1.1}),
         ("resnet", {"image_size": 31}),
-        ("resnet", {"ema": 1.0}),
-        ("resnet", {"mixup": -0.1}),
-        ("resnet", {"cutmix": 10.1}),
-        ("resnet", {"erasing": 1.1}),
-        ("resnet", {"auxiliary": -0.1}),
-        ("resnet", {"stage_decay": 0.0}),
-        ("resnet", {"stage_decay": 1.1}),
-        ("resnet", {"schedule": "linear"}),
-        ("resnet", {"stem": "large"}),
         ("resnet", {"arch": "resnet19"}),
     ],
 )

@@ -80,29 +80,6 @@ def test_a_backbone_of_random_weights_is_trained_as_a_whole(seed):
     assert "resnet.unfreeze" not in params
 
 
-@pytest.mark.parametrize(
-    ("chosen", "unused"),
-    [
-        ({"unfreeze": 0}, {"backbone_lr", "stage_decay"}),
-        ({"unfreeze": 1}, {"stage_decay"}),
-        ({"unfreeze": 2}, set()),
-        ({"arch": "vgg16", "unfreeze": 5}, {"stem"}),
-    ],
-)
-def test_a_fine_tuning_is_asked_only_for_what_it_uses(chosen, unused):
-    space = JointSpace.model_validate({"families": "resnet", "resnet": {"weights": "imagenet"} | chosen})
-    config, params = suggest(space, 0)
-    asked = {name.partition(".")[2] for name in params if name != "family"}
-    assert asked == set(type(space.resnet).model_fields) - unused
-    assert config.model_dump().items() >= chosen.items()
-
-
-def test_the_remedies_of_resnets_are_off_until_a_plan_names_them():
-    config, _ = suggest(JointSpace(families=("resnet",)), 1)
-    for name in ("stem", "stage_decay", "schedule", "erasing", "mixup", "cutmix", "auxiliary", "ema", "flip"):
-        assert getattr(config, name) == ResnetConfig.model_fields[name].default
-
-
 def test_a_single_value_fixes_a_parameter():
     space = JointSpace.model_validate({"families": "svm", "svm": {"C": 3, "kernel": "rbf", "features": {"pca": 64}}})
     config, _ = suggest(space, 0)

@@ -98,7 +98,7 @@ def test_erasing_takes_rectangles_of_its_share_of_images() -> None:
 def test_erased_rectangles_lie_anywhere() -> None:
     erased = erase(torch.zeros(2000, 48, 48), 1.0, seeded(CPU, 1)) > 0
     share = erased.float().mean(dim=0)
-    assert (share > 0.02).all()
+    assert (share > 0).all()
     corners, middle = share[[0, 0, -1, -1], [0, -1, 0, -1]], share[24, 24]
     assert corners.max() < 0.5 * middle
     torch.testing.assert_close(share.mean(dim=0), share.mean(dim=0).flip(0), atol=0.03, rtol=0)

@@ -11,10 +11,11 @@ from torch.nn import functional
 
 from spaces.resnet import ResnetConfig
 from trainables.augment import augment, dropout, seeded
-from trainables.backbones import freeze, head, prepare, random_net, train_mode, trunk
+from trainables.backbones import freeze, head, prepare, random_head, random_net, train_mode, trunk
 from trainables.base import TrainingError, class_weights
 from trainables.data.faceset import EMOTIONS
-from trainables.finetuning import VARIATION, Examples, FineTuning, ResidentData
+from trainables.finetuning import MIXING, VARIATION, Examples, FineTuning, ResidentData
+from trainables.mixing import mix
 from trainables.optimization import make_optimizer, rate_factor, set_rates
 from trainables.precision import Compute, cpu_threads
 
@@ -113,13 +114,13 @@ def test_a_training_continues_from_its_tensors_bit_for_bit(change: dict[str, Any
 
 
 def test_it_learns_as_many_classes_as_it_is_given() -> None:
-    examples = make_examples(*[6] * len(EMOTIONS))
-    training = make_training(examples, unfreeze=5, epochs=15, augment=0.0, dropout=0.0)
+    examples = make_examples(*[3] * len(EMOTIONS))
+    training = make_training(examples, unfreeze=0, epochs=8, head_lr=0.03, augment=0.0, dropout=0.0)
     assert head(training.net).out_features == len(EMOTIONS)
     training.run(range(training.total_steps))
     with torch.inference_mode():
         found = training.predictor.eval()(prepare(torch.tensor(examples.images), 32)).argmax(dim=1)
-    assert (found.numpy() == examples.labels).mean() > 0.7
+    assert (found.numpy() == examples.labels).mean() > 0.4  # chance is 0.14
 
 
 def test_every_one_of_the_classes_needs_an_image() -> None:
@@ -190,14 +191,19 @@ def test_the_auxiliary_loss_is_added_with_its_weight() -> None:
 
 @pytest.mark.parametrize("change", [{"mixup": 5.0}, {"cutmix": 5.0}], ids=str)
 def test_mixed_images_have_mixed_labels(change: dict[str, float]) -> None:
-    """A memorized set of noise costs nothing plain, but a blend of labels has an entropy that no network undercuts."""
-    examples = make_examples(4, 4, 4)
-    common = {"augment": 0.0, "dropout": 0.0, "label_smoothing": 0.0, "unfreeze": 5, "epochs": 15}
-    plain, mixed = make_training(examples, **common), make_training(examples, **common, **change)
-    last = range(plain.total_steps - 6, plain.total_steps)
-    losses = []
-    for training in (plain, mixed):
-        training.run(range(last.start))
-        losses.append(training.run(last))
-    assert losses[0] < 0.1
-    assert losses[1] > losses[0] + 0.15
+    examples = make_examples(4, 2, 6)
+    training = make_training(examples, unfreeze=0, augment=0.0, dropout=0.0, auxiliary=0.5, **change)
+    net, picked = CPU.place(random_net("resnet18", 0)).eval(), training.batch(0).numpy()
+    auxiliary = random_head(net, len(EMOTIONS), 1)
+    faces = torch.tensor(examples.images[picked])
+    images, share = mix(faces, change.get("mixup", 0.0), change.get("cutmix", 0.0), 1, MIXING, 0)
+    features = trunk(net)(prepare(images, 32))
+    expected = 0.0
+    for part, rows in ((share, picked), (1 - share, np.roll(picked, 1))):
+        labels, emotions = (torch.tensor(y[rows], dtype=torch.int64) for y in (examples.labels, examples.emotions))
+        weights = torch.tensor(class_weights(examples.labels), dtype=torch.float32)
+        loss = functional.cross_entropy(head(net)(features), labels, weights, label_smoothing=0.1)
+        loss += 0.5 * functional.cross_entropy(auxiliary(features), emotions, label_smoothing=0.1)
+        expected += part * float(loss.detach())
+    assert 0.1 < share < 0.9
+    assert training.run(range(1)) == pytest.approx(expected, rel=1e-5)

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torchvision
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from spaces.errors import InputError
 from spaces.fidelity import Fidelity
@@ -18,7 +17,7 @@ from trainables.base import Task, TrainingError
 from trainables.data.faceset import Faces
 from trainables.optimization import rate_factor
 from trainables.precision import Compute, cpu_threads
-from trainables.resnet import PREDICT_BATCH, ResnetLearner, ResnetModel
+from trainables.resnet import ResnetLearner, ResnetModel
 
 CPU = torch.device("cpu")
 FLOAT32, BF16 = Compute(CPU, bf16=False), Compute(CPU, bf16=True)
@@ -150,55 +149,6 @@ def test_a_checkpoint_goes_on_without_the_file_it_started_from(tmp_path: Path) -
         trained_to(1, config)
 
 
-def test_predictions_do_not_depend_on_how_many_images_come_at_once(full: ResnetLearner) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (PREDICT_BATCH + 7, 48, 48)).astype(np.uint8)
-    together = full.predict_proba(images)
-    np.testing.assert_allclose(together[-9:], full.predict_proba(images[-9:]), atol=1e-5)
-    assert full.predict_proba(images[:0]).shape == (0, 3)
-
-
-def test_a_saved_model_predicts_the_same_and_is_torchvisions(full: ResnetLearner, tmp_path: Path) -> None:
-    full.model.save(tmp_path)
-    with cpu_threads(1):
-        again = ResnetModel.load(tmp_path, FLOAT32).predict_proba(FACES.images)
-    assert np.array_equal(again, full.predict_proba(FACES.images))
-    assert {path.name for path in tmp_path.iterdir()} == {"model.json", "model.safetensors"}
-    torchvision.models.resnet18(num_classes=3).load_state_dict(load_file(tmp_path / "model.safetensors"))
-
-
-def test_a_model_saved_before_there_were_choices_still_loads(full: ResnetLearner, tmp_path: Path) -> None:
-    full.model.save(tmp_path)
-    (tmp_path / "model.json").write_text('{"arch": "resnet18", "image_size": 32}')
-    with cpu_threads(1):
-        again = ResnetModel.load(tmp_path, FLOAT32).predict_proba(FACES.images)
-    assert np.array_equal(again, full.predict_proba(FACES.images))
-
-
-def test_flip_predicts_the_mean_over_an_image_and_its_mirror(full: ResnetLearner, tmp_path: Path) -> None:
-    images = np.random.default_rng(1).integers(0, 256, (5, 48, 48)).astype(np.uint8)
-    flipping = ResnetModel(full.model.net, full.model.form.model_copy(update={"flip": True}), FLOAT32)
-    flipping.save(tmp_path)
-    with cpu_threads(1):
-        one, other = full.model.predict_proba(images), full.model.predict_proba(images[:, :, ::-1].copy())
-        both = ResnetModel.load(tmp_path, FLOAT32).predict_proba(images)
-    assert not np.allclose(one, other, atol=1e-5)
-    np.testing.assert_allclose(both, (one + other) / 2, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    "change", [{"stem": "small"}, {"flip": True}, {"ema": 0.9}, {"arch": "vgg16", "unfreeze": 0}], ids=str
-)
-def test_the_saved_form_rebuilds_the_network(change: dict[str, Any], tmp_path: Path) -> None:
-    config = TINY.model_copy(update={"unfreeze": 1, "epochs": 1} | change)
-    learner = trained_to(27, config)
-    learner.save(tmp_path)
-    with cpu_threads(1):
-        again = ResnetModel.load(tmp_path / "model", FLOAT32)
-        assert np.array_equal(again.predict_proba(FACES.images), learner.predict_proba(FACES.images))
-    assert type(again.net) is type(learner.model.net)
-    assert again.form == learner.model.form
-
-
 def test_there_is_no_model_before_training(tmp_path: Path) -> None:
     learner = ResnetLearner(TINY, TASK, FLOAT32)
     with pytest.raises(RuntimeError, match="call fit_to or load first"):
@@ -250,14 +200,6 @@ def test_a_checkpoint_of_another_training_is_refused(
     learner = ResnetLearner(TINY.model_copy(update=config), replace(TASK, **task), FLOAT32)
     with pytest.raises(InputError, match=f"another training; it differs in {field}"):
         learner.load(checkpoint)
-
-
-def test_a_model_whose_files_belong_to_different_networks_is_refused(checkpoint: Path, tmp_path: Path) -> None:
-    form = (checkpoint / "model" / "model.json").read_text()
-    (tmp_path / "model.json").write_text(form.replace("resnet18", "resnet34"))
-    (tmp_path / "model.safetensors").symlink_to(checkpoint / "model" / "model.safetensors")
-    with pytest.raises(InputError, match="do not fit the network"):
-        ResnetModel.load(tmp_path)
 
 
 LITTLE_MEMORY = """
