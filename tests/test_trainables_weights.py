@@ -111,7 +111,8 @@ def test_weights_resolve_to_a_file_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("weights", "sentence"), [("absent.pth", "there is no such file"), ("imagnet", "allowed are none, imagenet, faces or")]
+    ("weights", "sentence"),
+    [("absent.pth", "there is no such file"), ("imagnet", "allowed are none, imagenet, faces or")],
 )
 def test_weights_that_name_no_file_are_refused(weights: str, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
