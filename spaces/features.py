@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from spaces.domain import Choices, Space, Suggester, ask
 
-FeatureKind: TypeAlias = Literal["pixels", "hog", "lbp", "hog+lbp", "hog+pixels"]
+FeatureKind: TypeAlias = Literal["pixels", "hog", "lbp", "hog+lbp"]
 Cell: TypeAlias = Literal[6, 8, 12]
 Contrast: TypeAlias = Literal["none", "clahe", "standardize"]
 ClassWeight: TypeAlias = Literal["balanced", "none"]

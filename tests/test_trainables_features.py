@@ -31,7 +31,7 @@ def test_training_vectors_are_centred_and_of_unit_length_on_average(kind: str, p
 
 
 def test_descriptors_of_different_length_weigh_the_same() -> None:
-    config = FeatureConfig(kind="hog+pixels", hog_cell=12)
+    config = FeatureConfig(kind="hog+lbp", hog_cell=12, lbp_cell=12)
     vectors = Features.fit(config, describe(config, FACES.images)).transform(FACES.images)
     lengths = [np.square(part).sum(axis=1).mean() for part in (vectors[:, :324], vectors[:, 324:])]
     np.testing.assert_allclose(lengths, 0.5, rtol=0.02)
