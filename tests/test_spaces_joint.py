@@ -95,7 +95,7 @@ def test_a_single_value_fixes_a_parameter():
         ({"svm": {"kernel": ["cubic"]}}, "'linear', 'rbf', 'poly' or 'sigmoid'"),
         ({"svm": {"kernel": []}}, "at least 1 item"),
         ({"svm": {"degree": [9]}}, "degree allows 9"),
-        ({"svm": {"features": {"kind": "hog+words"}}}, "'hog\\+pixels'"),
+        ({"svm": {"features": {"kind": "hog+words"}}}, "'hog\\+lbp'"),
         ({"svm": {"features": {"shift": 3}}}, "shift"),
         ({"svm": {"class_weight": "heavy"}}, "'balanced' or 'none'"),
         ({"forest": {"depth": {"low": 0, "high": 3}}}, "depth allows 0"),

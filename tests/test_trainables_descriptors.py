@@ -30,7 +30,6 @@ CONFIGS = {
     "lbp8": (LBP, 2124),
     "lbp12": (FeatureConfig(kind="lbp", lbp_cell=12), 944),
     "hog+lbp": (FeatureConfig(kind="hog+lbp", hog_cell=12), 324 + 2124),
-    "hog+pixels": (FeatureConfig(kind="hog+pixels"), 900 + 2304),
     "clahe": (FeatureConfig(contrast="clahe"), 900),
     "standardize": (FeatureConfig(kind="pixels", contrast="standardize"), 2304),
 }

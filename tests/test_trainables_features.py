@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA
 from spaces.errors import InputError
 from spaces.features import FeatureConfig
 from trainables.descriptors import describe, raw_width
-from trainables.features import Features, principal_axes
+from trainables.features import EXACT_UP_TO, Features, principal_axes
 from trainables.files import read_arrays
 
 FACES = drawn_faces(80)
@@ -31,7 +31,7 @@ def test_training_vectors_are_centred_and_of_unit_length_on_average(kind: str, p
 
 
 def test_descriptors_of_different_length_weigh_the_same() -> None:
-    config = FeatureConfig(kind="hog+pixels", hog_cell=12)
+    config = FeatureConfig(kind="hog+lbp", hog_cell=12, lbp_cell=12)
     vectors = Features.fit(config, describe(config, FACES.images)).transform(FACES.images)
     lengths = [np.square(part).sum(axis=1).mean() for part in (vectors[:, :324], vectors[:, 324:])]
     np.testing.assert_allclose(lengths, 0.5, rtol=0.02)
@@ -62,6 +62,22 @@ def test_principal_axes_are_those_of_scikit_learn(n: int, d: int) -> None:
     expected = PCA(8, svd_solver="full").fit(centred).components_
     np.testing.assert_allclose(np.abs((axes * expected).sum(axis=1)), 1, atol=1e-3)
     np.testing.assert_allclose(axes @ axes.T, np.eye(8), atol=1e-4)
+
+
+@pytest.mark.parametrize(("n", "d"), [(1300, 1100), (1100, 1300)])
+def test_few_axes_of_many_hold_as_much_variance_as_the_exact_ones(n: int, d: int) -> None:
+    assert min(n, d) > EXACT_UP_TO
+    generator = np.random.default_rng(0)
+    centred = (generator.normal(size=(n, d)) * np.arange(1, d + 1) ** -0.5).astype(np.float32)
+    centred -= centred.mean(axis=0)
+    axes = principal_axes(centred, 32)
+    exact = PCA(32, svd_solver="full").fit(centred)
+    held = np.square(centred @ axes.T).sum(axis=0)
+    assert held.sum() > 0.999 * (n - 1) * exact.explained_variance_.sum()
+    assert (np.diff(held) <= 0).all()
+    np.testing.assert_allclose(np.abs((axes * exact.components_).sum(axis=1))[:16], 1, atol=0.01)
+    np.testing.assert_allclose(axes @ axes.T, np.eye(32), atol=1e-4)
+    assert np.array_equal(principal_axes(centred, 32), axes)
 
 
 @pytest.mark.parametrize(("n", "d", "most"), [(10, 30, 9), (30, 10, 10)])

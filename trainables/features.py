@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh  # type: ignore[import-untyped]  # scipy ships no types
+from sklearn.utils.extmath import randomized_svd
 
 from spaces.features import FeatureConfig
 from trainables.data.faceset import Images
@@ -19,6 +20,8 @@ PREFIX = "backbone."  # of the names of the tensors of an embedding's network
 # Raw features lie in 0..1. One that varies by less than this among the training images tells nothing, and must not
 # become large on a face in which it happens to vary.
 LEAST_STD = 1e-3
+# Eigenvectors of matrices up to this size are computed exactly, in a fraction of a second.
+EXACT_UP_TO = 1000
 
 
 def raw_features(config: FeatureConfig, images: Images, embedder: "Embedder | None") -> NDArray[np.float32]:
@@ -30,17 +33,23 @@ def principal_axes(centred: NDArray[np.float32], count: int) -> NDArray[np.float
     """The directions in which `centred`, (n, d), varies most, as orthonormal rows: (k, d), strongest first.
 
     k is `count` or, if that is less, the number of directions in which n points can vary: at most d and n - 1.
-    Eigenvectors of the smaller of the covariance and the Gram matrix: exact, and without random choices.
+    Eigenvectors of the smaller of the covariance and the Gram matrix. Where few are asked of many, they are found by
+    subspace iteration from a fixed random start (Halko, Martinsson and Tropp, SIAM Review 2011): several times faster,
+    the last of them are approximate, and together they hold as much of the variance but for some ten-thousandths.
     """
     n, d = centred.shape
     wide = n < d
     product = centred @ centred.T if wide else centred.T @ centred
     size, count = len(product), min(count, n - 1, d)
-    values, vectors = eigh(product, subset_by_index=(size - count, size - 1), overwrite_a=True)
-    kept = values >= 1e-6 * values[-1]
+    if size > EXACT_UP_TO and size > 4 * count:
+        vectors, values, _ = randomized_svd(product, count, n_oversamples=count // 4 + 10, n_iter=4, random_state=0)
+    else:
+        values, vectors = eigh(product, subset_by_index=(size - count, size - 1), overwrite_a=True)
+        values, vectors = values[::-1], vectors[:, ::-1]
+    kept = values >= 1e-6 * values[0]
     vectors, lengths = vectors[:, kept], np.sqrt(np.maximum(values[kept, None], np.finfo(np.float32).tiny))
     axes: NDArray[np.float32] = (vectors.T @ centred) / lengths if wide else vectors.T
-    return np.ascontiguousarray(axes[::-1])
+    return np.ascontiguousarray(axes)
 
 
 @dataclass(frozen=True)
