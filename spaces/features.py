@@ -7,11 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from spaces.domain import Choices, Space, Suggester, ask
 from spaces.resnet import Arch, ImageSize
 
-<<<<<<< HEAD
-FeatureKind: TypeAlias = Literal["pixels", "hog", "lbp", "hog+lbp", "hog+pixels", "embedding"]
-=======
-FeatureKind: TypeAlias = Literal["pixels", "hog", "lbp", "hog+lbp"]
->>>>>>> h-features
+FeatureKind: TypeAlias = Literal["pixels", "hog", "lbp", "hog+lbp", "embedding"]
 Cell: TypeAlias = Literal[6, 8, 12]
 Contrast: TypeAlias = Literal["none", "clahe", "standardize"]
 ClassWeight: TypeAlias = Literal["balanced", "none"]
