@@ -36,6 +36,10 @@ class CommandLine:
             start_new_session=True,
         )
 
+    def set(self, name: str, value: str) -> None:
+        """Give the commands to come an environment variable."""
+        self._environment[name] = value
+
     def run(self, *arguments: str, code: int = 0, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         """Run a command to its end and check its exit code."""
         process = self.start(*arguments)
