@@ -321,14 +321,7 @@ def ensemble_line(records: list[TrialRecord], source: str, data: TrainingData, f
         found = interval(score(test.labels, np.mean([probabilities(records[n], test) for n in chosen], axis=0)))
     weights = [f"{chosen.count(n)} x {Path(records[n].run).name} {records[n].trial}" for n in sorted(set(chosen))]
     optimistic = score(data.validation.labels, mean).accuracy
-    lines.append(
-        f"ensemble: validation {optimistic:.4f} (chosen on it), test {found} (to reach 0.84); {', '.join(weights)}"
-    )
-    print("\n".join(lines))
-    if test:
-        with LOG.open("a") as log:
-            log.write(f"\n**Reading of the public test by benchmarks/learners.py**, {datetime.date.today()}:\n\n")
-            log.write("".join(f"* {line}\n" for line in lines))
+    return f"ensemble: validation {optimistic:.4f} (chosen on it), test {found} (to reach 0.84); {', '.join(weights)}"
 
 
 if __name__ == "__main__":
