@@ -318,7 +318,9 @@ def ensemble_line(records: list[TrialRecord], source: str, data: TrainingData, f
     found = "not read"
     if final:
         test = load_test(DataSpec(source=source), cache_folder())
-        found = interval(score(test.labels, np.mean([probabilities(records[n], test) for n in chosen], axis=0)))
+        shares = {number: chosen.count(number) / len(chosen) for number in chosen}
+        mixed = sum(share * probabilities(records[number], test) for number, share in shares.items())
+        found = interval(score(test.labels, np.asarray(mixed)))
     weights = [f"{chosen.count(n)} x {Path(records[n].run).name} {records[n].trial}" for n in sorted(set(chosen))]
     optimistic = score(data.validation.labels, mean).accuracy
     return f"ensemble: validation {optimistic:.4f} (chosen on it), test {found} (to reach 0.84); {', '.join(weights)}"
