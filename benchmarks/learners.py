@@ -13,7 +13,6 @@ to `docs/log.md`; nothing may be chosen by it.
 import argparse
 import datetime
 import json
-import os
 import subprocess
 import sys
 import time
@@ -41,6 +40,7 @@ from trainables.data.protocol import TrainingData, load_test, load_training
 from trainables.data.spec import DataSpec, ProtocolSpec
 from trainables.families import build_learner, load_model
 from trainables.metrics import Scores, score
+from trainables.threads import usable_cpus
 
 ROOT = Path(__file__).resolve().parent.parent
 LOG = ROOT / "docs" / "log.md"
@@ -48,7 +48,7 @@ STEPS = 30
 
 PRETRAINING = {
     "arch": "resnet18",
-    "epochs": 25,
+    "epochs": 13,
     "batch_size": 128,
     "head_lr": 0.003,
     "backbone_lr": 0.003,
@@ -56,7 +56,6 @@ PRETRAINING = {
     "weight_decay": 0.05,
     "label_smoothing": 0.1,
     "augment": 0.5,
-    "mixup": 0.2,
     "ema": 0.998,
     "image_size": 64,
 }
@@ -197,7 +196,7 @@ def pretrain(spec: DataSpec) -> float:
 
     config = ResnetConfig(**PRETRAINING)
     data = load_pretraining(spec, cache_folder())
-    weights = pretrained(config, data, cache_folder(), os.cpu_count() or 1, listen)
+    weights = pretrained(config, data, cache_folder(), usable_cpus(), listen)
     return json.loads((weights.parent / RECORD).read_text())["seconds"]
 
 
@@ -231,7 +230,7 @@ def references(spec: DataSpec, data: TrainingData) -> None:
 
 def print_reference(name: str, config: Any, faces: Faces, validation: Faces) -> None:
     began = time.perf_counter()
-    learner = build_learner(config, Task(faces, threads=os.cpu_count() or 1))
+    learner = build_learner(config, Task(faces, threads=usable_cpus()))
     learner.fit_to(27)
     found = score(validation.labels, learner.predict_proba(validation.images))
     print(f"reference: {name}: validation {found.accuracy:.4f}, {time.perf_counter() - began:.0f} s")

@@ -1,6 +1,5 @@
 """The files of weights that a search's trials start from: found, fetched or made once, before the first trial."""
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +43,7 @@ def _pretrain(plan: Plan, engine: Engine, cache: Path, cpus: int, say: Callable[
     from trainables.base import TrainingError
     from trainables.data.protocol import load_pretraining
     from trainables.pretraining import PretrainingStopped, pretrained
+    from trainables.threads import usable_cpus
 
     data = load_pretraining(plan.data, cache)
     arch, began = plan.pretraining.arch, time.time()
@@ -54,7 +54,7 @@ def _pretrain(plan: Plan, engine: Engine, cache: Path, cpus: int, say: Callable[
 
     say(f"pretraining {arch} on {len(data.images):,} faces of seven emotions, unless that was done before ...")
     try:
-        return pretrained(plan.pretraining, data, cache, min(cpus, os.cpu_count() or 1), listen)
+        return pretrained(plan.pretraining, data, cache, min(cpus, usable_cpus()), listen)
     except PretrainingStopped:
         return None
     except TrainingError as error:
