@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
 
-from results.leaderboard import TrialRecord, incumbent, trials_of
+from results.leaderboard import TrialRecord, trials_of
 from results.schema import EndStatus, Event, Measurement, SessionEnd, SessionStart, Status, TrialEnd, TrialStart
+from search.budget import Patience, Spend, spend
 from search.plan import Plan
 from search.room import Room, Shape
-from search.scheduler import Asha
+from search.scheduler import build_scheduler
 from search.searcher import Searcher
 from spaces.family import Family
 from spaces.joint import parse_config
@@ -39,7 +40,6 @@ class Engine:
     Attributes:
         plan: The plan.
         trials: All trials of the run so far, by number.
-        incumbent: The best trial at full fidelity, None while there is none.
     """
 
     def __init__(self, plan: Plan, searcher: Searcher, past: Sequence[Event], write: Listener, room: Room) -> None:
@@ -58,9 +58,9 @@ class Engine:
         self._listeners: list[Listener] = []
         self._room = room
         self._warm: Shape | None = None
-        self._asha = Asha(plan.fidelity)
+        self._scheduler = build_scheduler(plan.scheduler, plan.fidelity, plan.rungs)
         self.trials: dict[int, TrialRecord] = {}
-        self.incumbent: TrialRecord | None = None
+        self._patience = Patience()
         self._events: dict[int, list[Event]] = {}
         self._live: set[int] = set()
         self._lost: Counter[int] = Counter()
@@ -75,6 +75,21 @@ class Engine:
     def elapsed(self) -> float:
         """Seconds of searching, in this session and earlier ones."""
         return self._past_seconds + time.time() - self._began
+
+    @property
+    def incumbent(self) -> TrialRecord | None:
+        """The best trial at full fidelity, None while there is none."""
+        return self._patience.incumbent
+
+    @property
+    def waited(self) -> int:
+        """How many trials ended since the incumbent was found."""
+        return self._patience.waited
+
+    @property
+    def spend(self) -> Spend:
+        """What the trials of this session and earlier ones have spent."""
+        return spend(self.trials.values(), self._room.shape)
 
     @property
     def running(self) -> list[TrialRecord]:
@@ -102,11 +117,12 @@ class Engine:
 
     @property
     def is_over(self) -> bool:
-        """Whether running trials are to be left as they are: stopped, out of time, or the target met."""
+        """Whether running trials are to be left as they are: stopped, out of time or means, or the target met."""
         budget, best = self.plan.budget, self.incumbent
         return (
             self.was_interrupted
             or (budget.minutes is not None and self.elapsed >= 60 * budget.minutes)
+            or self.spend.exceeds(budget)
             or (budget.target is not None and best is not None and (best.val_accuracy or 0) >= budget.target)
         )
 
@@ -117,8 +133,10 @@ class Engine:
 
     @property
     def _is_spent(self) -> bool:
-        trials = self.plan.budget.trials
-        return trials is not None and len(self.trials) >= trials
+        budget = self.plan.budget
+        return (budget.trials is not None and len(self.trials) >= budget.trials) or (
+            budget.patience is not None and self.waited >= budget.patience
+        )
 
     def suggest(self) -> Assignment | None:
         """The next trial to hand to a worker; None if none may start now."""
@@ -205,9 +223,9 @@ class Engine:
         self._emit(TrialEnd(trial=number, time=time.time(), status=status, reason=reason))
 
     def _decide(self, measurement: Measurement) -> Verdict:
-        """Ask ASHA; a trial that does not go on has finished or is stopped."""
+        """Ask the scheduler; a trial that does not go on has finished or is stopped."""
         number, fidelity = measurement.trial, measurement.fidelity
-        if self._asha.report(self.trials[number].family, fidelity, measurement.val_accuracy):
+        if self._scheduler.report(number, self.trials[number].family, fidelity, measurement.val_accuracy):
             return Verdict.GO_ON
         self.end(number, self._end_status(fidelity))
         return Verdict.END
@@ -227,7 +245,7 @@ class Engine:
             self._decided.pop(event.trial, None)
             if isinstance(event, Measurement):
                 family = self.trials[event.trial].family
-                if not self._asha.report(family, event.fidelity, event.val_accuracy):
+                if not self._scheduler.report(event.trial, family, event.fidelity, event.val_accuracy):
                     self._decided[event.trial] = self._end_status(event.fidelity)
 
     def _emit(self, event: Event) -> None:
@@ -242,8 +260,8 @@ class Engine:
         events.append(event)
         (record,) = trials_of(events)
         self.trials[event.trial] = record
-        if record.status is Status.FINISHED:
-            self.incumbent = incumbent(filter(None, (self.incumbent, record)))
+        if isinstance(event, TrialEnd):
+            self._patience.end(record)
 
 
 def searching_seconds(events: Sequence[Event]) -> float:

@@ -2,42 +2,30 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeAlias
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from results.run_folder import write_whole
+from search.budget import Budget
 from spaces.errors import InputError
 from spaces.family import Family
 from spaces.fidelity import Fidelity
+from spaces.forest import ForestConfig
 from spaces.joint import JointSpace
+from spaces.points import point_of
 from spaces.resnet import Arch, ResnetConfig
+from spaces.svm import SvmConfig
 from trainables.data.spec import DataSpec
+
+Sampler: TypeAlias = Literal["tpe", "random"]
+SchedulerName: TypeAlias = Literal["asha", "median", "none"]
+Rungs: TypeAlias = Literal["family", "shared"]
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Budget(_Section):
-    """When a search ends: at whichever comes first.
-
-    Attributes:
-        trials: Number of trials.
-        minutes: Wall-clock minutes of searching, interruptions not counted.
-        target: Validation accuracy of the incumbent.
-    """
-
-    trials: int | None = Field(default=None, ge=1)
-    minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    target: float | None = Field(default=None, gt=0, le=1)
-
-    @model_validator(mode="after")
-    def _ends(self) -> Self:
-        if self.trials is None and self.minutes is None:
-            raise ValueError("a search needs an end: give trials, minutes or both (target alone may never be met)")
-        return self
 
 
 class FamilyResources(_Section):
@@ -116,9 +104,18 @@ class Plan(_Section):
         seed: Fixes the suggestions and every learner; the split has its own seed in `data.protocol`.
         data: The faces and the three-class protocol.
         space: What may be tried.
-        fidelity: The scale of fidelities; ASHA's rungs follow from it.
-        startup_trials: How many trials must have ended before TPE models the space; until then suggestions are random,
-            and the first ones take the families in turn.
+        points: Configs that are known to be good, each `family` and fields of it; they are tried first, before the
+            start-up trials. What one leaves out takes the only value the space allows, else the config's default.
+        fidelity: The scale of fidelities; the rungs follow from it.
+        startup_trials: How many trials, points aside, must have ended before TPE models the space; until then
+            suggestions are random, and the first ones take the families in turn.
+        sampler: `tpe` learns from the trials so far and is better from about twenty trials on; `random` is a baseline,
+            for an unbiased picture of the space.
+        scheduler: `asha` lets only the best 1/eta at a rung go on: for budgets that cannot train most trials to the
+            end. `median` stops the worse half: gentler, where early figures say little of late ones. `none` trains
+            every trial to the end: for learning curves, or where trials are cheap.
+        rungs: Whom a trial is compared with: its own `family`, so that slow starters live, or all (`shared`), so that
+            a weak family gets no share by right. Unused by the scheduler `none`.
         budget: When the search ends.
         pretraining: How the backbone of `faces` weights is pretrained, where the space names them.
         resources: What a trial occupies, by family.
@@ -129,13 +126,22 @@ class Plan(_Section):
     seed: int = Field(default=0, ge=0, lt=2**31)
     data: DataSpec = DataSpec()
     space: JointSpace = JointSpace()
+    points: tuple[dict[str, Any], ...] = ()
     fidelity: Fidelity = Fidelity()
     startup_trials: int = Field(default=10, ge=1)
+    sampler: Sampler = "tpe"
+    scheduler: SchedulerName = "asha"
+    rungs: Rungs = "family"
     budget: Budget
     pretraining: ResnetConfig = PRETRAINING
     resources: Resources = Resources()
     cluster: Cluster = Cluster()
     fake: Fake | None = None
+
+    @property
+    def configs_of_points(self) -> tuple[SvmConfig | ForestConfig | ResnetConfig, ...]:
+        """The configs that `points` mean in `space`."""
+        return tuple(point_of(self.space, point) for point in self.points)
 
     @property
     def needs_pretraining(self) -> bool:
@@ -153,6 +159,16 @@ class Plan(_Section):
                 field = f"{family}.features.backbone"
                 found += [(field, arch, weights) for arch in features.backbone for weights in features.weights]
         return tuple(found)
+
+    @field_validator("points")
+    @classmethod
+    def _searched(cls, points: tuple[dict[str, Any], ...], info: ValidationInfo) -> tuple[dict[str, Any], ...]:
+        for number, point in enumerate(points if "space" in info.data else ()):
+            try:
+                point_of(info.data["space"], point)
+            except ValueError as error:
+                raise ValueError(f"point {number}: {error}") from None
+        return points
 
     @field_validator("pretraining", mode="before")
     @classmethod
@@ -268,6 +284,7 @@ def absolute(plan: Plan) -> Plan:
         update={
             "data": data,
             "space": space.model_copy(update={**updates, "resnet": resnet}),
+            "points": tuple(_absolute_point(point) for point in plan.points),
             "pretraining": plan.pretraining.model_copy(update={"weights": start}),
         }
     )
@@ -280,6 +297,13 @@ def write_plan(plan: Plan, path: Path) -> None:
 
 def _absolute_weights(weights: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(each if each in ("none", "imagenet", "faces") else _absolute(each) for each in weights)
+
+
+def _absolute_point(point: dict[str, Any]) -> dict[str, Any]:
+    values = {name: _absolute_point(value) if isinstance(value, dict) else value for name, value in point.items()}
+    if "weights" in values:
+        (values["weights"],) = _absolute_weights((values["weights"],))
+    return values
 
 
 def _absolute(path: str) -> str:

@@ -72,6 +72,7 @@ class Progress:
             counts[record.status] += 1
         trials = f"{len(engine.trials)}" + (f" of {budget.trials}" if budget.trials else "")
         left = f", {_clock(max(0.0, 60 * budget.minutes - engine.elapsed))} left" if budget.minutes else ""
+        waited = f", {engine.waited} of {budget.patience} without a better one" if budget.patience else ""
         best = engine.incumbent
         leader = "none at full fidelity yet"
         if best is not None:
@@ -79,9 +80,11 @@ class Progress:
         return Text.assemble(
             ("trials ", "bold"),
             f"{trials}: {counts[Status.FINISHED]} finished, {counts[Status.STOPPED]} stopped, ",
-            f"{counts[Status.FAILED]} failed\n",
+            f"{counts[Status.FAILED]} failed{waited}\n",
             ("time   ", "bold"),
             f"{_clock(engine.elapsed)}{left}\n",
+            ("spent  ", "bold"),
+            f"{engine.spend.describe(budget)}\n",
             ("best   ", "bold"),
             leader,
         )

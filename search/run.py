@@ -116,7 +116,7 @@ def _session(
         room = Room(plan.resources, resources, plan.space.families)
         write_plan(plan, run.plan)
         _write_provenance(plan, run, data, resources)
-        searcher = Searcher(run.study, plan.space, plan.seed, plan.startup_trials, trials_of(past))
+        searcher = Searcher(run.study, plan, trials_of(past))
         engine = Engine(plan, searcher, past, journal.append, room)
         with Board(run.tensorboard, engine) as board, Progress(engine, console) as progress, _interruptible(engine):
             engine.listen(board.hear)

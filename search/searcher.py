@@ -8,19 +8,19 @@ folder, and can be rebuilt at any time from the run's measurements.
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import optuna
-from optuna.samplers import TPESampler
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FixedTrial, TrialState
-from pydantic import BaseModel
 
 from results.leaderboard import TrialRecord
 from results.schema import Status
+from search.plan import Plan, Sampler
 from spaces.forest import ForestConfig
-from spaces.joint import JointSpace, parse_config
+from spaces.joint import parse_config
+from spaces.points import parameters
 from spaces.resnet import ResnetConfig
 from spaces.svm import SvmConfig
 
@@ -34,16 +34,13 @@ _STATES = {
 class Searcher:
     """Suggests configs and learns from their measurements; Optuna's trial numbers are the run's trial numbers."""
 
-    def __init__(
-        self, path: Path, space: JointSpace, seed: int, startup_trials: int, past: Iterable[TrialRecord] = ()
-    ) -> None:
+    def __init__(self, path: Path, plan: Plan, past: Iterable[TrialRecord] = ()) -> None:
         """Open a new study at `path`.
 
         Args:
             path: The journal file; an existing one is replaced, since `past` is the truth.
-            space: The joint space.
-            seed: Fixes the suggestions (exactly so only when trials run one at a time).
-            startup_trials: Random suggestions, the families in turn, before TPE takes over.
+            plan: Its points come first, then its start-up trials, then what its sampler suggests; its seed fixes the
+                suggestions (exactly so only when trials run one at a time).
             past: The trials of earlier sessions of the run, numbered 0, 1, 2 .. in order.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -51,19 +48,14 @@ class Searcher:
         path.unlink(missing_ok=True)
         Path(f"{path}.lock").unlink(missing_ok=True)
         past = list(past)
-        sampler = TPESampler(
-            multivariate=True,
-            group=True,
-            constant_liar=True,
-            n_startup_trials=startup_trials,
-            seed=seed + len(past),  # a resumed search must not suggest its first trials again
-        )
-        self._space = space
-        self._startup_trials = startup_trials
+        self._space = plan.space
+        self._points = plan.configs_of_points
+        self._startup_trials = plan.startup_trials
+        seed = plan.seed + len(past)  # a resumed search must not suggest its first trials again
         self._study = optuna.create_study(
             study_name=path.parent.name,
             storage=JournalStorage(JournalFileBackend(str(path))),
-            sampler=sampler,
+            sampler=_sampler(plan.sampler, seed, len(self._points) + plan.startup_trials),
             direction="maximize",
         )
         self._running: dict[int, optuna.Trial] = {}
@@ -73,12 +65,16 @@ class Searcher:
     def ask(self) -> tuple[int, SvmConfig | ForestConfig | ResnetConfig]:
         """Suggest the next trial: its number and config.
 
-        Start-up trials take the families in turn, so that each gets its share before the model chooses.
+        Points come first. Start-up trials then take the families in turn, so that each gets its share before the model
+        chooses.
         """
         number = len(self._study.get_trials(deepcopy=False))
-        if number < self._startup_trials:
+        started = number - len(self._points)
+        if started < 0:
+            self._study.enqueue_trial(self._suggestions(self._points[number]).params)
+        elif started < self._startup_trials:
             families = self._space.families
-            self._study.enqueue_trial({"family": str(families[number % len(families)])})
+            self._study.enqueue_trial({"family": str(families[started % len(families)])})
         trial = self._study.ask()
         self._running[trial.number] = trial
         return trial.number, self._space.suggest(trial)
@@ -94,8 +90,7 @@ class Searcher:
 
     def _replay(self, record: TrialRecord) -> None:
         """Add a trial of an earlier session: as it ended, or running again under the same number."""
-        fixed = FixedTrial(_parameters(parse_config(dict(record.config))))
-        self._space.suggest(fixed)
+        fixed = self._suggestions(parse_config(dict(record.config)))
         reports = {measurement.fidelity: measurement.val_accuracy for measurement in record.measurements}
         if record.status is Status.RUNNING:
             self._study.enqueue_trial(fixed.params)
@@ -119,17 +114,14 @@ class Searcher:
         if number != record.trial:
             raise RuntimeError(f"trial {record.trial} was replayed as {number}: the measurements skip a number")
 
+    def _suggestions(self, config: SvmConfig | ForestConfig | ResnetConfig) -> FixedTrial:
+        """What the space asks for on the way to `config`, and its answers."""
+        fixed = FixedTrial(parameters(config))
+        self._space.suggest(fixed)
+        return fixed
 
-def _parameters(config: BaseModel) -> dict[str, Any]:
-    """The suggestions that lead to `config`: `family`, and `family.field` for each field."""
-    values = config.model_dump()
-    family = values.pop("family")
-    return {"family": family, **_flat(values, family)}
 
-
-def _flat(values: dict[str, Any], prefix: str) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        path = f"{prefix}.{name}"
-        flat |= _flat(value, path) if isinstance(value, dict) else {path: value}
-    return flat
+def _sampler(name: Sampler, seed: int, startup_trials: int) -> BaseSampler:
+    if name == "random":
+        return RandomSampler(seed=seed)
+    return TPESampler(multivariate=True, group=True, constant_liar=True, n_startup_trials=startup_trials, seed=seed)

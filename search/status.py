@@ -1,24 +1,32 @@
 """How far a run has come, read from its folder alone: also while another process searches it."""
 
 import fcntl
+import math
 from typing import Any
 
 from rich.text import Text
 
 from results.describe import describe
 from results.journal import read_events
-from results.leaderboard import incumbent, record_json, trials_of
+from results.leaderboard import record_json, trials_of
 from results.run_folder import RunFolder
-from results.schema import Status
+from results.schema import Status, TrialEnd
+from search.budget import Budget, Patience, Spend, spend
 from search.engine import searching_seconds
-from search.plan import read_plan
+from search.plan import Plan, read_plan
+from search.room import Room
 
 
 def status_of(run: RunFolder) -> dict[str, Any]:
-    """Counts, seconds, budget and incumbent of `run`; `active` says whether a driver is searching it now."""
+    """Counts, seconds, spend, budget and incumbent of `run`; `active` says whether a driver is searching it now."""
     events = read_events(run.measurements)
     records = trials_of(events)
-    best = incumbent(records)
+    plan, patience = read_plan(run.plan), Patience()
+    by_number = {record.trial: record for record in records}
+    for event in events:
+        if isinstance(event, TrialEnd):
+            patience.end(by_number[event.trial])
+    best, spent = patience.incumbent, spend(records, _room(run, plan).shape)
     return {
         "run": str(run.path),
         "active": _is_locked(run),
@@ -28,7 +36,9 @@ def status_of(run: RunFolder) -> dict[str, Any]:
         "stopped": sum(record.status is Status.STOPPED for record in records),
         "failed": sum(record.status is Status.FAILED for record in records),
         "seconds": searching_seconds(events),
-        "budget": read_plan(run.plan).budget.model_dump(mode="json"),
+        **spent._asdict(),
+        "without_improvement": patience.waited,
+        "budget": plan.budget.model_dump(mode="json"),
         "incumbent": record_json(best) if best else None,
     }
 
@@ -40,6 +50,7 @@ def status_text(info: dict[str, Any]) -> Text:
     leader = "none at full fidelity yet"
     if best:
         leader = f"{best['val_accuracy']:.4f}, trial {best['trial']}, {best['family']} {describe(best['config'])}"
+    spent = Spend(info["cpu_seconds"], info["gpu_seconds"]).describe(Budget.model_validate(info["budget"]))
     unfinished = "running" if info["active"] else "unfinished"
     counts = f"{info['finished']} finished, {info['stopped']} stopped, {info['failed']} failed"
     return Text(
@@ -47,8 +58,17 @@ def status_text(info: dict[str, Any]) -> Text:
         f"budget    {budget}\n"
         f"trials    {info['trials']}: {counts}, {info['running']} {unfinished}\n"
         f"time      {info['seconds']:.0f} s\n"
+        f"spent     {spent}\n"
+        f"waited    {info['without_improvement']} trials ended since the best one\n"
         f"best      {leader}"
     )
+
+
+def _room(run: RunFolder, plan: Plan) -> Room:
+    """What the last session could occupy; a run killed before its first trial has spent nothing in any case."""
+    sessions = run.provenance_values()["sessions"] if run.provenance.exists() else []
+    available = sessions[-1]["hardware"]["resources"] if sessions else {"CPU": math.inf}
+    return Room(plan.resources, available, plan.space.families)
 
 
 def _is_locked(run: RunFolder) -> bool:

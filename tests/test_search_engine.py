@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.storages import JournalStorage
@@ -22,27 +23,32 @@ from spaces.svm import SvmConfig
 
 
 def make_plan(**budget: Any) -> Plan:
-    return validate_plan({"budget": budget or {"trials": 12}, "startup_trials": 4}, "test")
+    return plan_of(budget=budget or {"trials": 12})
+
+
+def plan_of(**fields: Any) -> Plan:
+    return validate_plan({"budget": {"trials": 12}, "startup_trials": 4, **fields}, "test")
 
 
 class Run:
     """A run kept in memory: its events, and a study file."""
 
-    def __init__(self, folder: Path, plan: Plan, concurrency: int = 2) -> None:
+    def __init__(self, folder: Path, plan: Plan, concurrency: int = 2, gpus: int = 0) -> None:
         self.folder = folder
+        self.gpus = gpus
         self.plan = plan
         self.concurrency = concurrency
         self.events: list[Event] = []
 
     def session(self) -> Engine:
         past = list(self.events)
-        searcher = Searcher(self.study_file, self.plan.space, self.plan.seed, self.plan.startup_trials, trials_of(past))
+        searcher = Searcher(self.study_file, self.plan, trials_of(past))
         engine = Engine(self.plan, searcher, past, self.events.append, self.room())
         engine.begin()
         return engine
 
     def room(self) -> Room:
-        return Room(self.plan.resources, {"CPU": self.concurrency}, self.plan.space.families)
+        return Room(self.plan.resources, {"CPU": self.concurrency, "GPU": self.gpus}, self.plan.space.families)
 
     @property
     def study_file(self) -> Path:
@@ -116,6 +122,43 @@ def test_start_up_trials_take_the_families_in_turn(tmp_path):
     run_to_end(engine)
     first = [engine.trials[number].family for number in range(4)]
     assert first == [Family.SVM, Family.FOREST, Family.RESNET, Family.SVM]
+
+
+def test_points_are_tried_first_and_start_up_trials_follow(tmp_path):
+    points = [{"family": "svm", "kernel": "linear", "C": 0.5}, {"family": "forest", "depth": 9}]
+    run = Run(tmp_path, plan_of(points=points), concurrency=1)
+    run_to_end(run.session(), 1)  # killed in between, so that the second is asked for by another session
+    engine = run.session()
+    run_to_end(engine)
+    first, second = (engine.trials[number].config for number in (0, 1))
+    assert (first["kernel"], first["C"], second["depth"]) == ("linear", 0.5, 9)
+    families = [engine.trials[number].family for number in range(2, 6)]
+    assert families == [Family.SVM, Family.FOREST, Family.RESNET, Family.SVM]
+    assert run.study()[0].params["svm.C"] == 0.5
+    assert len(run.study()) == 12
+
+
+def test_random_suggestions_are_reproducible_and_not_those_of_tpe(tmp_path):
+    configs = []
+    for name, sampler in (("a", "random"), ("b", "random"), ("c", "tpe")):
+        (tmp_path / name).mkdir()
+        run = Run(tmp_path / name, plan_of(sampler=sampler), concurrency=1)
+        run_to_end(run.session())
+        configs.append([record.config for record in trials_of(run.events)])
+    assert configs[0] == configs[1] != configs[2]
+
+
+def test_without_a_scheduler_every_trial_finishes(tmp_path):
+    engine = Run(tmp_path, plan_of(scheduler="none")).session()
+    run_to_end(engine)
+    assert {record.status for record in engine.trials.values()} == {Status.FINISHED}
+
+
+def test_the_median_rule_stops_trials_and_ends_a_search(tmp_path):
+    engine = Run(tmp_path, plan_of(scheduler="median", rungs="shared")).session()
+    run_to_end(engine)
+    assert {record.status for record in engine.trials.values()} == {Status.FINISHED, Status.STOPPED}
+    assert len(engine.trials) == 12
 
 
 def test_the_study_is_told_the_truth_about_stopped_trials(tmp_path):
@@ -225,11 +268,13 @@ def test_a_journal_cut_at_any_line_can_be_resumed(tmp_path_factory, data):
     assert before <= set(ends)
 
 
-def test_replay_rebuilds_the_rungs(tmp_path):
-    run = Run(tmp_path, make_plan())
+@pytest.mark.parametrize("strategy", [{}, {"rungs": "shared"}, {"scheduler": "median"}])
+def test_replay_rebuilds_the_rungs(tmp_path, strategy):
+    run = Run(tmp_path, plan_of(**strategy))
     first = run.session()
     run_to_end(first, 15)
-    assert run.session()._asha.rungs == first._asha.rungs
+    assert first._scheduler.rungs
+    assert run.session()._scheduler.rungs == first._scheduler.rungs
 
 
 def test_unfinished_trials_go_on_first_from_what_was_recorded(tmp_path):
@@ -276,6 +321,51 @@ def test_interruptions_do_not_count_as_searching():
     events = [SessionStart(time=10.0), *start_and_fail(0, 14.0), SessionStart(time=100.0), *start_and_fail(1, 107.0)]
     assert searching_seconds(events) == 11.0
     assert searching_seconds([]) == 0.0
+
+
+def test_patience_ends_a_search_and_counts_earlier_sessions(tmp_path):
+    run = Run(tmp_path, make_plan(patience=5), concurrency=1)
+    run_to_end(run.session(), 3)
+    engine = run.session()
+    run_to_end(engine)
+    assert engine.is_exhausted
+    assert engine.waited == 5
+    assert engine.incumbent is not None
+    ended = [event.trial for event in run.events if isinstance(event, TrialEnd)]
+    assert ended.index(engine.incumbent.trial) == len(ended) - 6
+    assert run.session().waited == 5
+
+
+def test_patience_counts_trials_that_all_fail(tmp_path):
+    engine = Run(tmp_path, make_plan(patience=3), concurrency=1).session()
+    while (assignment := engine.suggest()) is not None:
+        engine.report({"trial": assignment.trial, "failed": "test"})
+    assert len(engine.trials) == 3
+
+
+def test_spend_counts_stopped_and_failed_trials_and_earlier_sessions(tmp_path):
+    resources = {"forest": {"cpus": 2}, "resnet": {"cpus": 1, "gpus": 0.5}}
+    plan = plan_of(budget={"trials": 100, "cpu_seconds": 20}, resources=resources)
+    run = Run(tmp_path, plan, concurrency=6, gpus=1)
+    engine = run.session()
+    families = [engine.trials[engine.suggest().trial].family for _ in range(3)]
+    assert families == [Family.SVM, Family.FOREST, Family.RESNET]
+    engine.report({**report(0, 1, 0.5), "total_seconds": 4.0})
+    engine.report({**report(1, 1, 0.5), "total_seconds": 3.0})
+    engine.report({"trial": 1, "failed": "test"})
+    engine.report({**report(2, 1, 0.5), "total_seconds": 8.0})
+    assert engine.spend == (4 + 2 * 3 + 8, 4)
+    assert not engine.is_over
+    engine.report({**report(0, 3, 0.5), "total_seconds": 6.0})
+    assert engine.spend == (20, 4)
+    assert engine.is_over
+    again = run.session()
+    assert again.is_over
+    assert again.suggest() is None
+    run.plan = plan_of(budget={"trials": 100, "cpu_seconds": 90, "gpu_seconds": 4}, resources=resources)
+    assert run.session().is_over
+    run.plan = plan_of(budget={"trials": 100, "cpu_seconds": 90, "gpu_seconds": 5}, resources=resources)
+    assert not run.session().is_over
 
 
 def test_the_target_ends_a_search(tmp_path):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from search.plan import PRETRAINING, Plan, absolute, read_plan, validate_plan, write_plan
 from spaces.errors import InputError
+from spaces.svm import SvmConfig
 from trainables.data.spec import CropSpec
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,6 +75,32 @@ def test_settings_reach_every_depth(plan_file):
         ("budget: {trials: 5}\ndata: {crop: {margin: 2}}", "data.crop.margin: input should be less than or equal to 1"),
         ("budget: {trials: 5}\nbudget: {trials: 6}", "line 2: not valid YAML (the key 'budget' is given twice)"),
         ("budget: {trials: 5", "not valid YAML"),
+        ("budget: {cpu_seconds: 5}", "budget: a search needs an end: give trials, minutes or patience"),
+        ("budget: {trials: 5, patience: 0}", "budget.patience: input should be greater than or equal to 1"),
+        ("budget: {trials: 5}\nsampler: gp", "sampler: input should be 'tpe' or 'random' (received 'gp')"),
+        ("budget: {trials: 5}\nscheduler: pbt", "scheduler: input should be 'asha', 'median' or 'none'"),
+        ("budget: {trials: 5}\nrungs: all", "rungs: input should be 'family' or 'shared'"),
+        ("budget: {trials: 5}\npoints: [3]", "points.0: input should be a valid dictionary"),
+        ("budget: {trials: 5}\npoints: [{C: 3}]", "points: point 0: family: a point names its family; allowed are svm"),
+        ("budget: {trials: 5}\npoints: [{family: svn}]", "points: point 0: point: input tag 'svn'"),
+        ("budget: {trials: 5}\npoints: [{family: svm, c: 3}]", "point 0: svm.c: no such field (received 3)"),
+        ("budget: {trials: 5}\npoints: [{family: svm, C: -1}]", "point 0: svm.C: input should be greater than 0"),
+        (
+            "budget: {trials: 5}\npoints: [{family: svm}, {family: svm, C: 1000}]",
+            "points: point 1: svm.C is 1000.0, which is not searched; allowed are 0.03 to 100",
+        ),
+        (
+            "budget: {trials: 5}\npoints: [{family: svm}]\nspace: {svm: {features: {pca: [64, 128]}}}",
+            "point 0: svm.features.pca is left out and by default 0, which is not searched; allowed are 64, 128",
+        ),
+        (
+            "budget: {trials: 5}\npoints: [{family: svm}]\nspace: {families: forest}",
+            "point 0: family is 'svm', which is not searched; allowed are forest",
+        ),
+        (
+            "budget: {trials: 5}\npoints: [{family: svm, kernel: linear, gamma: 2}]",
+            "point 0: svm.gamma is 2.0, but this point has no use for it; leave it out",
+        ),
         ("- 1", "a plan is a mapping of fields, found list"),
         ("", "a plan is a mapping of fields, found NoneType"),
     ],
@@ -207,3 +234,26 @@ def test_a_date_that_does_not_exist_is_told_in_a_sentence(tmp_path: Path):
     (tmp_path / "plan.yaml").write_text("seed: 2020-13-45\n")
     with pytest.raises(InputError, match="not valid YAML"):
         read_plan(tmp_path / "plan.yaml")
+
+
+def test_a_point_leaves_out_what_the_space_fixes_or_the_default_says(plan_file):
+    settings = ["points=[{family: svm, C: 5, features: {hog_cell: 6}}]", "space.svm.features.pca=64"]
+    plan = read_plan(plan_file, settings)
+    (config,) = plan.configs_of_points
+    assert isinstance(config, SvmConfig)
+    assert (config.kernel, config.C, config.features.hog_cell, config.features.pca) == ("rbf", 5.0, 6, 64)
+    write_plan(plan, plan_file)
+    assert read_plan(plan_file) == plan
+
+
+def test_a_config_copied_from_a_result_is_a_point(plan_file):
+    config = SvmConfig(kernel="linear", C=0.5).model_dump(mode="json")
+    assert read_plan(plan_file, flags={"points": [config]}).configs_of_points == (SvmConfig(kernel="linear", C=0.5),)
+
+
+def test_paths_of_weights_in_points_are_made_absolute():
+    space = {"resnet": {"weights": ["none", "mine.pth"], "epochs": 3}}
+    points = [{"family": "resnet", "weights": "mine.pth", "unfreeze": 1}, {"family": "resnet", "weights": "none"}]
+    plan = absolute(validate_plan({"budget": {"trials": 1}, "space": space, "points": points}, "test"))
+    mine, none = plan.configs_of_points
+    assert (mine.weights, none.weights) == (str(Path("mine.pth").resolve()), "none")

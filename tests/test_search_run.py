@@ -60,7 +60,7 @@ def check_complete(run: Path, trials: int) -> None:
     families = {e.trial: e.family for e in events if isinstance(e, TrialStart)}
     for event in events:
         if isinstance(event, Measurement):
-            asha.report(families[event.trial], event.fidelity, event.val_accuracy)
+            asha.report(event.trial, families[event.trial], event.fidelity, event.val_accuracy)
     assert all((family, 1) in asha.rungs for family in set(families.values()))
     assert sum(len(values) for (_, rung), values in asha.rungs.items() if rung == 1) == trials
     states = study_states(run)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.scheduler import Asha, goes_on
+from search.scheduler import Asha, MedianStopping, NoStopping, goes_on
 from spaces.family import Family
 from spaces.fidelity import Fidelity
 
@@ -39,8 +39,8 @@ def test_a_better_value_is_never_stopped_where_a_worse_one_would_go_on(others, e
 @given(st.lists(st.tuples(st.sampled_from(Family), st.sampled_from([1, 3, 9]), values), max_size=100))
 def test_rungs_keep_every_value_in_order_of_arrival(reports):
     asha = Asha(Fidelity())
-    for family, fidelity, value in reports:
-        asha.report(family, fidelity, value)
+    for trial, (family, fidelity, value) in enumerate(reports):
+        asha.report(trial, family, fidelity, value)
     for key, recorded in asha.rungs.items():
         assert recorded == [value for family, fidelity, value in reports if (family, fidelity) == key]
 
@@ -48,16 +48,42 @@ def test_rungs_keep_every_value_in_order_of_arrival(reports):
 def test_a_slow_starter_is_compared_with_its_like():
     asha = Asha(Fidelity())
     for _ in range(9):
-        asha.report(Family.FOREST, 1, 0.6)
-    assert asha.report(Family.RESNET, 1, 0.4)
+        asha.report(0, Family.FOREST, 1, 0.6)
+    assert asha.report(0, Family.RESNET, 1, 0.4)
 
 
 def test_full_fidelity_ends_a_trial_and_is_no_rung():
     asha = Asha(Fidelity())
-    assert not asha.report(Family.SVM, 27, 0.9)
+    assert not asha.report(0, Family.SVM, 27, 0.9)
     assert not asha.rungs
 
 
 def test_a_report_off_the_rungs_is_an_error_not_silence():
     with pytest.raises(ValueError, match="fidelity 5 is not a rung"):
-        Asha(Fidelity()).report(Family.SVM, 5, 0.9)
+        Asha(Fidelity()).report(0, Family.SVM, 5, 0.9)
+
+
+def test_shared_rungs_compare_all_families():
+    asha = Asha(Fidelity(), shared=True)
+    assert asha.report(0, Family.FOREST, 1, 0.6)
+    assert not asha.report(1, Family.RESNET, 1, 0.4)
+    assert asha.rungs == {(None, 1): [0.6, 0.4]}
+
+
+def test_the_median_of_running_means_decides_once_four_trials_were_there():
+    rule = MedianStopping(Fidelity())
+    for trial, (first, second) in enumerate([(0.1, 0.3), (0.2, 0.4), (0.3, 0.5), (0.4, 0.6)]):
+        assert rule.report(trial, Family.SVM, 1, first)
+        assert rule.report(trial, Family.SVM, 3, second)
+    assert rule.rungs[Family.SVM, 3] == pytest.approx([0.2, 0.3, 0.4, 0.5])
+    assert rule.report(4, Family.SVM, 1, 0.25)  # the median is 0.25
+    assert not rule.report(4, Family.SVM, 3, 0.34)  # the median is 0.35
+    assert rule.report(5, Family.SVM, 1, 0.36)
+    assert rule.report(5, Family.SVM, 3, 0.1)  # its best value so far counts, as in Vizier
+    assert rule.report(6, Family.FOREST, 1, 0.0)
+
+
+def test_full_fidelity_ends_a_trial_whatever_the_scheduler():
+    for rule in (MedianStopping(Fidelity()), NoStopping(Fidelity())):
+        assert [rule.report(0, Family.SVM, fidelity, 0.1) for fidelity in (1, 3, 9, 27)] == [True, True, True, False]
+        assert [rule.report(1, Family.SVM, fidelity, 0.0) for fidelity in (1, 3, 9, 27)] == [True, True, True, False]

@@ -1,0 +1,101 @@
+"""When a search ends, and what it has spent."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from results.leaderboard import TrialRecord, incumbent
+from spaces.family import Family
+
+
+class Budget(BaseModel):
+    """When a search ends: at whichever comes first.
+
+    Attributes:
+        trials: Number of trials.
+        minutes: Wall-clock minutes of searching, interruptions not counted.
+        target: Validation accuracy of the incumbent.
+        patience: Number of trials that ended since the incumbent was found (or since the start, while there is none);
+            trials that are running then are let go on, and a new incumbent among them continues the search.
+        cpu_seconds: Seconds that trials took, times the CPUs they occupied: STOPPED and FAILED ones included, each up
+            to its last measurement. Running trials are cut, as with `minutes`.
+        gpu_seconds: Likewise for GPUs.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trials: int | None = Field(default=None, ge=1)
+    minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    target: float | None = Field(default=None, gt=0, le=1)
+    patience: int | None = Field(default=None, ge=1)
+    cpu_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    gpu_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        if self.trials is None and self.minutes is None and self.patience is None:
+            raise ValueError(
+                "a search needs an end: give trials, minutes or patience (a target alone may never be met, "
+                "and trials that fail at once spend nothing)"
+            )
+        return self
+
+
+class Spend(NamedTuple):
+    """What trials have spent.
+
+    Attributes:
+        cpu_seconds: Seconds times CPUs.
+        gpu_seconds: Seconds times GPUs.
+    """
+
+    cpu_seconds: float
+    gpu_seconds: float
+
+    def describe(self, budget: Budget) -> str:
+        """Both figures for people, GPUs only where any were used, with their limits."""
+        parts = [("CPU", self.cpu_seconds, budget.cpu_seconds)]
+        if self.gpu_seconds or budget.gpu_seconds:
+            parts.append(("GPU", self.gpu_seconds, budget.gpu_seconds))
+        limits = [f" of {limit:g}" if limit else "" for _, _, limit in parts]
+        return ", ".join(f"{spent:.0f}{of} {name}-seconds" for (name, spent, _), of in zip(parts, limits, strict=True))
+
+    def exceeds(self, budget: Budget) -> bool:
+        """Whether `budget` allows no more."""
+        return (budget.cpu_seconds is not None and self.cpu_seconds >= budget.cpu_seconds) or (
+            budget.gpu_seconds is not None and self.gpu_seconds >= budget.gpu_seconds
+        )
+
+
+def spend(records: Iterable[TrialRecord], occupied: Callable[[Family], tuple[float, float]]) -> Spend:
+    """What `records` have spent up to their last measurements.
+
+    Args:
+        records: Trials.
+        occupied: Gives the CPUs and GPUs that a trial of a family occupies.
+    """
+    cpu, gpu = 0.0, 0.0
+    for record in records:
+        cpus, gpus = occupied(record.family)
+        cpu, gpu = cpu + record.seconds * cpus, gpu + record.seconds * gpus
+    return Spend(cpu, gpu)
+
+
+class Patience:
+    """Counts trials that ended without an improvement.
+
+    Attributes:
+        incumbent: The best trial at full fidelity among those that ended, None while there is none.
+        waited: How many trials ended since it was found; all that ended while there is none.
+    """
+
+    def __init__(self) -> None:
+        self.incumbent: TrialRecord | None = None
+        self.waited = 0
+
+    def end(self, record: TrialRecord) -> None:
+        """Take note of a trial that ended, in the order in which trials end."""
+        best = incumbent(filter(None, (self.incumbent, record)))
+        self.waited = 0 if best is record else self.waited + 1
+        self.incumbent = best
