@@ -5,6 +5,7 @@ JSON document and nothing else. Exit codes: 0 done, 1 a failed run, 2 bad input,
 """
 
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -30,7 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_data.app, name="data")
 
-PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="The plan, a YAML file; see examples/.")]
+PlanFile = Annotated[Path | None, typer.Argument(metavar="PLAN", help="The plan, a YAML file; see examples/.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, such as runs/quick.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 Set = Annotated[
@@ -39,6 +40,9 @@ Set = Annotated[
 Trials = Annotated[int | None, typer.Option(help="Number of trials (budget.trials).")]
 Minutes = Annotated[float | None, typer.Option(help="Wall-clock minutes (budget.minutes).")]
 Target = Annotated[float | None, typer.Option(help="Validation accuracy that ends the search (budget.target).")]
+Patience = Annotated[int | None, typer.Option(help="Trials without a better one that end it (budget.patience).")]
+CpuSeconds = Annotated[float | None, typer.Option(help="Seconds times CPUs, all trials (budget.cpu_seconds).")]
+GpuSeconds = Annotated[float | None, typer.Option(help="Seconds times GPUs, all trials (budget.gpu_seconds).")]
 
 
 @app.callback()
@@ -50,7 +54,10 @@ def _options(
 
 @app.command()
 def search(
-    plan: PlanFile,
+    plan: PlanFile = None,
+    like: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Repeat the plan of this run instead of a PLAN.")
+    ] = None,
     data: Annotated[
         str | None, typer.Option(help="`demo`, or a FER2013 csv file, parquet file or image folder (data.source).")
     ] = None,
@@ -59,11 +66,17 @@ def search(
     trials: Trials = None,
     minutes: Minutes = None,
     target: Target = None,
+    patience: Patience = None,
+    cpu_seconds: CpuSeconds = None,
+    gpu_seconds: GpuSeconds = None,
     seed: Annotated[int | None, typer.Option(help="Seed of suggestions and learners (seed).")] = None,
     settings: Set = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print space, rungs, resources and budget; run nothing.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Run the search that PLAN describes."""
+    """Run the search that PLAN describes, or that an earlier run made."""
     from search.run import start
 
     flags = {
@@ -71,23 +84,46 @@ def search(
         "budget.trials": trials,
         "budget.minutes": minutes,
         "budget.target": target,
+        "budget.patience": patience,
+        "budget.cpu_seconds": cpu_seconds,
+        "budget.gpu_seconds": gpu_seconds,
         "seed": seed,
     }
-    checked = plans.absolute(plans.read_plan(plan, settings or (), flags))
-    run = RunFolder(runs / _run_name(name or f"{plan.stem}-{time.strftime('%Y%m%d-%H%M%S')}"))
+    path, stem = _origin(plan, like)
+    checked = plans.absolute(plans.read_plan(path, settings or (), flags))
     output = Output(json)
+    if dry_run:
+        from search.dry_run import outline, outline_text, this_machine
+
+        facts = outline(checked, this_machine(checked.cluster))
+        return output.show(facts, outline_text(facts))
+    run = RunFolder(runs / _run_name(name or f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"))
     output.finish_search(start(checked, run, cache_folder(), output.progress))
 
 
 @app.command()
 def resume(
-    run: RunArgument, trials: Trials = None, minutes: Minutes = None, target: Target = None, json: Json = False
+    run: RunArgument,
+    trials: Trials = None,
+    minutes: Minutes = None,
+    target: Target = None,
+    patience: Patience = None,
+    cpu_seconds: CpuSeconds = None,
+    gpu_seconds: GpuSeconds = None,
+    json: Json = False,
 ) -> None:
     """Continue an interrupted or killed run; a larger budget continues a finished one."""
     from search.run import resume as continue_run
 
     folder = RunFolder.existing(run)
-    flags = {"budget.trials": trials, "budget.minutes": minutes, "budget.target": target}
+    flags = {
+        "budget.trials": trials,
+        "budget.minutes": minutes,
+        "budget.target": target,
+        "budget.patience": patience,
+        "budget.cpu_seconds": cpu_seconds,
+        "budget.gpu_seconds": gpu_seconds,
+    }
     output = Output(json)
     output.finish_search(
         continue_run(plans.read_plan(folder.plan, flags=flags), folder, cache_folder(), output.progress)
@@ -170,6 +206,16 @@ def predict(
 def cache_folder() -> Path:
     """The node's folder for parsed data: `FERTUNE_CACHE`, by default `~/.cache/fertune`."""
     return Path(os.environ.get("FERTUNE_CACHE", Path.home() / ".cache" / "fertune"))
+
+
+def _origin(plan: Path | None, like: Path | None) -> tuple[Path, str]:
+    """Where the plan of a search is, and what the search's name begins with: that of the run it repeats, without time."""
+    if (plan is None) == (like is None):
+        raise InputError(f"search takes a PLAN or --like RUN, received {'neither' if plan is None else 'both'}")
+    if like is None:
+        assert plan is not None
+        return plan, plan.stem
+    return RunFolder.existing(like).plan, re.sub(r"-\d{8}-\d{6}$", "", like.resolve().name)
 
 
 def _run_name(name: str) -> str:

@@ -1,14 +1,13 @@
 """How far a run has come, read from its folder alone: also while another process searches it."""
 
 import fcntl
-import math
 from typing import Any
 
 from rich.text import Text
 
 from results.describe import describe
 from results.journal import read_events
-from results.leaderboard import record_json, trials_of
+from results.leaderboard import TrialRecord, record_json, trials_of
 from results.run_folder import RunFolder
 from results.schema import Status, TrialEnd
 from search.budget import Budget, Patience, Spend, spend
@@ -26,7 +25,7 @@ def status_of(run: RunFolder) -> dict[str, Any]:
     for event in events:
         if isinstance(event, TrialEnd):
             patience.end(by_number[event.trial])
-    best, spent = patience.incumbent, spend(records, _room(run, plan).shape)
+    best, spent = patience.incumbent, _spent(run, plan, records)
     return {
         "run": str(run.path),
         "active": _is_locked(run),
@@ -64,11 +63,13 @@ def status_text(info: dict[str, Any]) -> Text:
     )
 
 
-def _room(run: RunFolder, plan: Plan) -> Room:
-    """What the last session could occupy; a run killed before its first trial has spent nothing in any case."""
-    sessions = run.provenance_values()["sessions"] if run.provenance.exists() else []
-    available = sessions[-1]["hardware"]["resources"] if sessions else {"CPU": math.inf}
-    return Room(plan.resources, available, plan.space.families)
+def _spent(run: RunFolder, plan: Plan, records: list[TrialRecord]) -> Spend:
+    """What the trials have spent; a run killed before its first trial has no provenance yet."""
+    sessions = run.provenance_values().get("sessions") if run.provenance.exists() else None
+    if not sessions:
+        return Spend(0.0, 0.0)
+    room = Room(plan.resources, sessions[-1]["hardware"]["resources"], plan.space.families)
+    return spend(records, room.shape)
 
 
 def _is_locked(run: RunFolder) -> bool:

@@ -99,7 +99,7 @@ def test_data_info_and_sample(searched):
         (["search", "plan.yaml", "--data", "nowhere.csv"], "nowhere.csv"),
         (["search", "plan.yaml", "--name", "a/b"], "one folder name"),
         (["search", "plan.yaml", "--set", "resources.svm.cpus=64"], "a trial asks for 64 CPUs"),
-        (["search"], "Missing argument"),
+        (["search"], "search takes a PLAN or --like RUN, received neither"),
         (["serch"], "No such command"),
         (["resume", "runs/none"], "no run here"),
         (["status", "runs/none"], "no run here"),

@@ -1,0 +1,81 @@
+"""What a plan means, before anything runs: its space, rungs, resources and budget."""
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from search.plan import Cluster, Plan
+from search.room import Room
+from spaces.tree import parameters_of
+from trainables.threads import usable_cpus
+
+
+def this_machine(cluster: Cluster) -> dict[str, float]:
+    """What this machine would offer to a search, as the plan's `cluster` limits it."""
+    gpus = cluster.gpus
+    if gpus is None:
+        import torch
+
+        gpus = torch.cuda.device_count()
+    return {"CPU": float(cluster.cpus or usable_cpus()), "GPU": float(gpus)}
+
+
+def outline(plan: Plan, available: dict[str, float]) -> dict[str, Any]:
+    """What `search --dry-run --json` prints, for a machine that offers `available` CPUs and GPUs.
+
+    Raises:
+        InputError: If a family asks for more than there is.
+    """
+    room = Room(plan.resources, available, plan.space.families)
+    resources = {}
+    for family in plan.space.families:
+        running = []
+        while room.fits(family, running):
+            running.append(family)
+        shape = room.shape(family)
+        resources[str(family)] = {"cpus": shape.cpus, "gpus": shape.gpus, "at_once": len(running)}
+    space = {
+        str(family): [vars(parameter) for parameter in parameters_of(plan.space, family)]
+        for family in plan.space.families
+    }
+    return {
+        "space": space,
+        "points": [config.model_dump(mode="json") for config in plan.configs_of_points],
+        "rungs": list(plan.fidelity.rungs),
+        "eta": plan.fidelity.eta,
+        "rungs_of": plan.rungs,
+        "sampler": plan.sampler,
+        "scheduler": plan.scheduler,
+        "startup_trials": plan.startup_trials,
+        "budget": plan.budget.model_dump(mode="json"),
+        "available": available,
+        "resources": resources,
+        "at_once": room.concurrency,
+    }
+
+
+def outline_text(facts: dict[str, Any]) -> RenderableType:
+    """`outline` for people."""
+    table = Table(title="space", title_justify="left")
+    for name in ("parameter", "values", "asked for if"):
+        table.add_column(name, overflow="fold")
+    for parameters in facts["space"].values():
+        for parameter in parameters:
+            table.add_row(parameter["name"], parameter["domain"], parameter["when"])
+        table.add_section()
+    budget = ", ".join(f"{name} {value:g}" for name, value in facts["budget"].items() if value is not None)
+    available = facts["available"]
+    lines = [
+        f"points     {len(facts['points'])}, tried first; then {facts['startup_trials']} start-up trials",
+        f"sampler    {facts['sampler']}",
+        f"scheduler  {facts['scheduler']}, eta {facts['eta']}",
+        f"rungs      {', '.join(str(rung) for rung in facts['rungs'])} ({facts['rungs_of']})",
+        f"budget     {budget}",
+        f"machine    {available['CPU']:g} CPUs, {available['GPU']:g} GPUs: at most {facts['at_once']} trials at once",
+    ]
+    for family, wanted in facts["resources"].items():
+        occupies = f"{wanted['cpus']} CPUs, {wanted['gpus']:g} GPUs"
+        lines.append(f"{family:<10} a trial occupies {occupies}: {wanted['at_once']} at once")
+    return Group(table, Text("\n".join(lines)))

@@ -1,0 +1,91 @@
+"""The conditional tree of a space, found by asking it: which parameters there are, and when each is asked for."""
+
+import itertools
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from spaces.family import Family
+from spaces.joint import JointSpace
+
+_DRAWS = 1000
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a family.
+
+    Attributes:
+        name: `family.field`, as in Optuna.
+        domain: What values it may take, for people.
+        when: When it is asked for, for people; empty if always.
+    """
+
+    name: str
+    domain: str
+    when: str
+
+
+def parameters_of(space: JointSpace, family: Family) -> list[Parameter]:
+    """The parameters of `family` in the order in which they are asked for.
+
+    They are found by a thousand random draws, so one that hardly any config has may be missing.
+    """
+    alone = space.model_copy(update={"families": (family,)})
+    draws = [_Draw(random.Random(number)) for number in range(_DRAWS)]  # noqa: S311 (no secret)
+    for draw in draws:
+        alone.suggest(draw)
+    domains: dict[str, str] = {}
+    for draw in sorted(draws, key=lambda draw: len(draw.values), reverse=True):
+        domains = {**domains, **draw.domains}
+    del domains["family"]
+    return [Parameter(name, domain, _when(name, draws)) for name, domain in domains.items()]
+
+
+def _when(name: str, draws: list["_Draw"]) -> str:
+    """The one choice that decides whether `name` is asked for, or the two that do together."""
+    if all(name in draw.values for draw in draws):
+        return ""
+    choices = list(dict.fromkeys(choice for draw in draws for choice in draw.choices if choice != name))
+    for count in (1, 2):
+        for deciding in itertools.combinations(choices, count):
+            groups: dict[tuple[Any, ...], set[bool]] = {}
+            for draw in draws:
+                key = tuple(draw.choices.get(choice) for choice in deciding)
+                groups.setdefault(key, set()).add(name in draw.values)
+            if all(len(asked) == 1 for asked in groups.values()):
+                return _condition(deciding, [key for key, asked in groups.items() if True in asked])
+    return "in some cases"
+
+
+def _condition(deciding: tuple[str, ...], keys: list[tuple[Any, ...]]) -> str:
+    if len(deciding) > 1:
+        return f"depending on {' and '.join(deciding)}"
+    values = sorted({str(value) for (value,) in keys})
+    return f"{deciding[0]} is {' or '.join(values)}"
+
+
+class _Draw:
+    """Answers a space at random, and remembers what it was asked."""
+
+    def __init__(self, random_source: random.Random) -> None:
+        self._random = random_source
+        self.values: dict[str, Any] = {}
+        self.choices: dict[str, Any] = {}
+        self.domains: dict[str, str] = {}
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        value = self._random.choice(choices)
+        self.domains[name] = ", ".join(str(choice) for choice in choices)
+        self.values[name] = self.choices[name] = value
+        return value
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        self.domains[name] = f"{low:g} to {high:g}{' (log)' if log else ''}"
+        self.values[name] = value = self._random.uniform(low, high)
+        return value
+
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
+        self.domains[name] = f"{low} to {high}{' (log)' if log else ''}"
+        self.values[name] = value = self._random.randint(low, high)
+        return value

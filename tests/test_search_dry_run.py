@@ -1,0 +1,99 @@
+"""What a plan means, before anything runs; and plans taken from runs."""
+
+import json
+from pathlib import Path
+
+import pytest
+from test_search_status import run_of_three
+
+from search.cli import main
+from search.dry_run import outline
+from search.plan import validate_plan
+from spaces.errors import InputError
+from spaces.family import Family
+from spaces.joint import JointSpace
+from spaces.tree import parameters_of
+
+
+def test_the_tree_is_that_of_the_space():
+    found = {parameter.name: parameter for parameter in parameters_of(JointSpace(), Family.SVM)}
+    assert found["svm.C"].domain == "0.03 to 100 (log)"
+    assert found["svm.C"].when == ""
+    assert found["svm.gamma"].when == "svm.kernel is poly or rbf or sigmoid"
+    assert found["svm.degree"].when == "svm.kernel is poly"
+    assert found["svm.features.whiten"].when == "svm.features.pca is 128 or 256"
+    assert found["svm.features.hog_cell"].when == "svm.features.kind is hog or hog+lbp"
+    assert "family" not in found
+    assert "svm.features.backbone" not in found
+
+
+def test_a_condition_on_two_choices_names_both():
+    space = JointSpace.model_validate({"resnet": {"weights": ["none", "imagenet"]}})
+    found = {parameter.name: parameter for parameter in parameters_of(space, Family.RESNET)}
+    assert found["resnet.unfreeze"].when == "resnet.weights is imagenet"
+    assert found["resnet.stage_decay"].when == "depending on resnet.weights and resnet.unfreeze" or (
+        found["resnet.stage_decay"].when == "resnet.unfreeze is 2 or 3 or 4 or 5 or None"
+    )
+
+
+def test_what_fits_at_once():
+    resources = {"svm": {"cpus": 2}, "resnet": {"gpus": 0.5}}
+    plan = validate_plan({"budget": {"trials": 5}, "resources": resources}, "test")
+    facts = outline(plan, {"CPU": 5.0, "GPU": 1.0})
+    assert {family: wanted["at_once"] for family, wanted in facts["resources"].items()} == {
+        "svm": 2,
+        "forest": 5,
+        "resnet": 2,
+    }
+    assert facts["at_once"] == 5
+    assert facts["rungs"] == [1, 3, 9, 27]
+    with pytest.raises(InputError, match="a trial asks for 2 CPUs"):
+        outline(plan, {"CPU": 1.0, "GPU": 1.0})
+
+
+def test_a_dry_run_of_a_runs_plan(tmp_path: Path, capsys, monkeypatch):
+    run = run_of_three(tmp_path / "mine-20260102-030405")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main(["search", "--like", str(run.path), "--set", "cluster.cpus=4", "--dry-run", "--trials", "3", "--json"])
+    assert end.value.code == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["budget"] == {
+        "trials": 3,
+        "minutes": None,
+        "target": None,
+        "patience": 4,
+        "cpu_seconds": 100.0,
+        "gpu_seconds": None,
+    }
+    assert facts["resources"]["svm"] == {"cpus": 2, "gpus": 0.0, "at_once": 2}
+    assert not (tmp_path / "runs").exists()
+    with pytest.raises(SystemExit) as end:
+        main(["search", "--like", str(run.path), "--set", "cluster.cpus=4", "--dry-run"])
+    assert end.value.code == 0
+    out = capsys.readouterr().out
+    assert "svm.kernel is poly" in out
+    assert "at most 4 trials at once" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "search takes a PLAN or --like RUN, received neither"),
+        (["plan.yaml", "--like", "runs/one"], "search takes a PLAN or --like RUN, received both"),
+        (["--like", "runs/none"], "no run here"),
+    ],
+)
+def test_a_search_has_one_plan(arguments, sentence, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["search", *arguments])
+    assert end.value.code == 2
+    assert sentence in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_repeated_run_gets_a_name_of_its_own(tmp_path: Path):
+    from search.cli import _origin
+
+    run = run_of_three(tmp_path / "mine-20260102-030405")
+    assert _origin(None, run.path) == (run.plan, "mine")
+    assert _origin(Path("examples/quick.yaml"), None) == (Path("examples/quick.yaml"), "quick")
