@@ -3,12 +3,13 @@
 Recorded trials (`measurements.jsonl` of runs) give each family a model: what rung 1 measures is drawn from the recorded
 values, each later rung from a straight line through the recorded pairs (this rung, next rung) with its residuals, and
 seconds from the recorded medians. On it ASHA runs with margins at equal spend; the figure is the accuracy at full
-fidelity of the best trial found. The lines rest on trials that went on, hence on a selection: take small differences for none.
+fidelity of the best trial found. The lines rest on trials that went on, hence on a selection.
 
     python benchmarks/asha_margin.py RUN/measurements.jsonl ... [--maximum 9] [--seconds 1800] [--repeats 2000]
 """
 
 import argparse
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ class FamilyModel:
         self.firsts = np.array([curve[rungs[0]][0] for curve in curves if rungs[0] in curve])
         self.seconds = [float(np.median([curve[rung][1] for curve in curves if rung in curve])) for rung in rungs]
         self.steps = []
-        for low, high in zip(rungs, rungs[1:], strict=False):
+        for low, high in itertools.pairwise(rungs):
             pairs = np.array([(curve[low][0], curve[high][0]) for curve in curves if high in curve])
             slope, offset = np.polyfit(*pairs.T, 1)
             slope = float(np.clip(slope, 0, 1))  # few pairs: a steeper line would make up late winners

@@ -77,8 +77,6 @@ def search(
     json: Json = False,
 ) -> None:
     """Run the search that PLAN describes, or that an earlier run made."""
-    from search.run import start
-
     flags = {
         "data.source": data,
         "budget.trials": trials,
@@ -96,7 +94,10 @@ def search(
         from search.dry_run import outline, outline_text, this_machine
 
         facts = outline(checked, this_machine(checked.cluster))
-        return output.show(facts, outline_text(facts))
+        output.show(facts, outline_text(facts))
+        return
+    from search.run import start
+
     run = RunFolder(runs / _run_name(name or f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"))
     output.finish_search(start(checked, run, cache_folder(), output.progress))
 
@@ -209,7 +210,7 @@ def cache_folder() -> Path:
 
 
 def _origin(plan: Path | None, like: Path | None) -> tuple[Path, str]:
-    """Where the plan of a search is, and what the search's name begins with: that of the run it repeats, without time."""
+    """Where the plan of a search is, and what its name begins with: that of the run it repeats, without the time."""
     if (plan is None) == (like is None):
         raise InputError(f"search takes a PLAN or --like RUN, received {'neither' if plan is None else 'both'}")
     if like is None:

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from search.plan import Cluster, Plan
 from search.room import Room
+from spaces.family import Family
 from spaces.tree import parameters_of
 from trainables.threads import usable_cpus
 
@@ -31,7 +32,7 @@ def outline(plan: Plan, available: dict[str, float]) -> dict[str, Any]:
     room = Room(plan.resources, available, plan.space.families)
     resources = {}
     for family in plan.space.families:
-        running = []
+        running: list[Family] = []
         while room.fits(family, running):
             running.append(family)
         shape = room.shape(family)
@@ -48,6 +49,7 @@ def outline(plan: Plan, available: dict[str, float]) -> dict[str, Any]:
         "rungs_of": plan.rungs,
         "sampler": plan.sampler,
         "scheduler": plan.scheduler,
+        "margin": plan.margin,
         "startup_trials": plan.startup_trials,
         "budget": plan.budget.model_dump(mode="json"),
         "available": available,
@@ -70,7 +72,7 @@ def outline_text(facts: dict[str, Any]) -> RenderableType:
     lines = [
         f"points     {len(facts['points'])}, tried first; then {facts['startup_trials']} start-up trials",
         f"sampler    {facts['sampler']}",
-        f"scheduler  {facts['scheduler']}, eta {facts['eta']}",
+        f"scheduler  {facts['scheduler']}, eta {facts['eta']}, margin {facts['margin']:g}",
         f"rungs      {', '.join(str(rung) for rung in facts['rungs'])} ({facts['rungs_of']})",
         f"budget     {budget}",
         f"machine    {available['CPU']:g} CPUs, {available['GPU']:g} GPUs: at most {facts['at_once']} trials at once",

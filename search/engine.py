@@ -58,7 +58,7 @@ class Engine:
         self._listeners: list[Listener] = []
         self._room = room
         self._warm: Shape | None = None
-        self._scheduler = build_scheduler(plan.scheduler, plan.fidelity, plan.rungs)
+        self._scheduler = build_scheduler(plan)
         self.trials: dict[int, TrialRecord] = {}
         self._patience = Patience()
         self._events: dict[int, list[Event]] = {}

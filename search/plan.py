@@ -116,6 +116,8 @@ class Plan(_Section):
             every trial to the end: for learning curves, or where trials are cheap.
         rungs: Whom a trial is compared with: its own `family`, so that slow starters live, or all (`shared`), so that
             a weak family gets no share by right. Unused by the scheduler `none`.
+        margin: How far below ASHA's bar, in validation accuracy, a trial may be and still go on, since measurements are
+            noisy (docs/log.md has the simulation). Unused by the other schedulers.
         budget: When the search ends.
         pretraining: How the backbone of `faces` weights is pretrained, where the space names them.
         resources: What a trial occupies, by family.
@@ -132,6 +134,7 @@ class Plan(_Section):
     sampler: Sampler = "tpe"
     scheduler: SchedulerName = "asha"
     rungs: Rungs = "family"
+    margin: float = Field(default=0.01, ge=0, le=0.5)
     budget: Budget
     pretraining: ResnetConfig = PRETRAINING
     resources: Resources = Resources()
@@ -300,7 +303,9 @@ def _absolute_weights(weights: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _absolute_point(point: dict[str, Any]) -> dict[str, Any]:
-    values = {name: _absolute_point(value) if isinstance(value, dict) else value for name, value in point.items()}
+    values: dict[str, Any] = {
+        name: _absolute_point(value) if isinstance(value, dict) else value for name, value in point.items()
+    }
     if "weights" in values:
         (values["weights"],) = _absolute_weights((values["weights"],))
     return values

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from statistics import fmean, median
 
-from search.plan import Rungs, SchedulerName
+from search.plan import Plan
 from spaces.family import Family
 from spaces.fidelity import Fidelity
 
@@ -50,11 +50,16 @@ class Asha(Scheduler):
     """The stopping variant of asynchronous successive halving.
 
     Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020, section 3.2 and appendix: a trial
-    that reaches a rung goes on if it is among the best 1/eta of all trials recorded there so far.
+    that reaches a rung goes on if it is among the best 1/eta of all trials recorded there so far. Ours spares one that
+    would be among them with `margin` more: measurements are noisy.
     """
 
+    def __init__(self, scale: Fidelity, shared: bool = False, margin: float = 0.0) -> None:
+        super().__init__(scale, shared)
+        self._margin = margin
+
     def _judge(self, trial: int, rung: list[float], value: float) -> bool:
-        keep = goes_on(value, rung, self._scale.eta)
+        keep = goes_on(value + self._margin, rung, self._scale.eta)
         rung.append(value)
         return keep
 
@@ -86,10 +91,12 @@ class NoStopping(Scheduler):
         return True
 
 
-def build_scheduler(name: SchedulerName, scale: Fidelity, rungs: Rungs) -> Scheduler:
-    """The scheduler that a plan names."""
-    classes: dict[SchedulerName, type[Scheduler]] = {"asha": Asha, "median": MedianStopping, "none": NoStopping}
-    return classes[name](scale, shared=rungs == "shared")
+def build_scheduler(plan: Plan) -> Scheduler:
+    """The scheduler that `plan` names."""
+    shared = plan.rungs == "shared"
+    if plan.scheduler == "asha":
+        return Asha(plan.fidelity, shared, plan.margin)
+    return (MedianStopping if plan.scheduler == "median" else NoStopping)(plan.fidelity, shared)
 
 
 def goes_on(value: float, others: Sequence[float], eta: int) -> bool:

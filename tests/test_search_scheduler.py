@@ -70,6 +70,16 @@ def test_shared_rungs_compare_all_families():
     assert asha.rungs == {(None, 1): [0.6, 0.4]}
 
 
+def test_a_trial_within_the_margin_of_the_bar_goes_on():
+    asha = Asha(Fidelity(), margin=0.01)
+    assert [asha.report(trial, Family.SVM, 1, value) for trial, value in enumerate((0.7, 0.695, 0.685))] == [
+        True,
+        True,
+        False,
+    ]
+    assert asha.rungs[Family.SVM, 1] == [0.7, 0.695, 0.685]
+
+
 def test_the_median_of_running_means_decides_once_four_trials_were_there():
     rule = MedianStopping(Fidelity())
     for trial, (first, second) in enumerate([(0.1, 0.3), (0.2, 0.4), (0.3, 0.5), (0.4, 0.6)]):
