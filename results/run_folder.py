@@ -7,6 +7,8 @@ from typing import Any
 import yaml
 
 from spaces.errors import InputError
+from spaces.fidelity import Fidelity
+from spaces.resnet import ResnetConfig
 from trainables.data.protocol import TrainingData
 from trainables.data.spec import DataSpec
 
@@ -35,6 +37,7 @@ class RunFolder:
         self.tensorboard = path / "tensorboard"
         self.tune = path / "tune"
         self.leaderboard = path / "leaderboard.csv"
+        self.selection = path / "selection"
         self.test_readings = path / "test_readings.jsonl"
         self.lock = path / ".lock"
 
@@ -60,6 +63,14 @@ class RunFolder:
     def data_spec(self) -> DataSpec:
         """What the saved plan says about data."""
         return DataSpec.model_validate(self.plan_values()["data"])
+
+    def fidelity(self) -> Fidelity:
+        """The scale of fidelities that the saved plan gives."""
+        return Fidelity.model_validate(self.plan_values()["fidelity"])
+
+    def pretraining(self) -> ResnetConfig:
+        """How the saved plan has the backbone of `faces` weights pretrained."""
+        return ResnetConfig.model_validate(self.plan_values()["pretraining"])
 
     def provenance_values(self) -> dict[str, Any]:
         """The run's provenance as plain values.
