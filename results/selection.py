@@ -104,11 +104,13 @@ def select(
         readings.append(reading)
     return {
         "winner": record_json(winner),
-        **kept.compared,
+        "candidates": kept.compared["candidates"],
+        "mcnemar_p": kept.compared["mcnemar_p"],
         "test": reading.test.model_dump(mode="json"),
         "readings": len(readings),
         "read_again": read_again,
         "warning": _warning(len(readings)),
+        **kept.compared,
     }
 
 
@@ -149,7 +151,7 @@ def _compared(
     """The winning trial of `finished`, best first, and what was compared.
 
     Returns:
-        The number of the winning trial, and: `candidates`, each with `trial`, `family`, `config`, `seconds`,
+        The number of the winning trial, and: `rules`; `candidates`, each with `trial`, `family`, `config`, `seconds`,
         `val_accuracy_mean`, `val_accuracy_ci`, `seeds`, `splits`, `refitted`, `failed` and `mcnemar_p` (against the
         leader); `leader` and `runner_up`, trials; `told_apart`, those that the leader is significantly better than;
         `mcnemar_p`, of the winner against the runner-up; `optimism`; `calibration` and `recall_by_emotion` of the
@@ -170,6 +172,7 @@ def _compared(
     won, chosen = _chosen(run, rows, correct[places])
     winner = places[won]
     return finished[winner].trial, {
+        "rules": asdict(rules),
         "candidates": rows,
         **chosen,
         "optimism": _optimism(faces, correct),

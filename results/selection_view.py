@@ -56,8 +56,8 @@ def _reasons(selection: dict[str, Any]) -> list[str]:
         return [*failed, f"why: it is right more often than every other candidate (runner-up: {p_value})"]
     return [
         *failed,
-        f"why: it is the best on validation; it cannot be told apart from trial {', '.join(equals)} "
-        f"(runner-up: {p_value}) but is cheaper",
+        f"why: it is the best on validation; what cannot be told apart from it (trial {', '.join(equals)}; runner-up: "
+        f"{p_value}) is not cheaper",
     ]
 
 
@@ -66,7 +66,8 @@ def _figures(selection: dict[str, Any]) -> list[str]:
     row = next(row for row in selection["candidates"] if row["trial"] == selection["winner"]["trial"])
     trials = f"{best['trials']} finished trial" + ("s" if best["trials"] > 1 else "")
     return [
-        f"validation accuracy {with_interval(row['val_accuracy_mean'], row['val_accuracy_ci'])}{_refitted(row)}",
+        f"validation accuracy {with_interval(row['val_accuracy_mean'], row['val_accuracy_ci'])}"
+        f"{_refitted(row, selection['rules'])}",
         f"test accuracy {with_interval(test['accuracy'], test['accuracy_ci'])}, macro-F1 {test['macro_f1']:.4f}, "
         f"{test['n']:,} faces (95 % bootstrap intervals)",
         f"the best validation accuracy of {trials}, {best['val_accuracy']:.4f}, is expected to be "
@@ -74,10 +75,12 @@ def _figures(selection: dict[str, Any]) -> list[str]:
     ]
 
 
-def _refitted(row: dict[str, Any]) -> str:
+def _refitted(row: dict[str, Any], rules: dict[str, Any]) -> str:
     if not row["refitted"]:
         return ""
-    return f", mean of {len(row['seeds'])} refits on split {', '.join(map(str, sorted(set(row['splits']))))}"
+    refits = "1 refit" if len(row["seeds"]) == 1 else f"mean of {len(row['seeds'])} refits, each"
+    where = "on another split than the run's" if rules["splits"] else "on the run's split, for which it was picked"
+    return f", {refits} {where}"
 
 
 def _candidates(selection: dict[str, Any]) -> Table:
@@ -110,7 +113,7 @@ def _emotions(recalls: dict[str, Any]) -> Table:
     table = Table(title="validation faces by original emotion", box=box.SIMPLE_HEAD, show_edge=False)
     for name in ("emotion", "class"):
         table.add_column(name)
-    for name in ("faces", "told to be of it"):
+    for name in ("faces", "recall"):
         table.add_column(name, justify="right")
     for emotion, found in recalls.items():
         table.add_row(emotion, found["class"], f"{found['n']:,}", f"{found['recall']:.4f}")

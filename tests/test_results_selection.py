@@ -9,6 +9,7 @@ import pytest
 from finished_run import TINY, add_trial, make_run
 from rich.console import Console
 
+from results.export import export, load_artifact
 from results.journal import Journal
 from results.readings import readings_of
 from results.run_folder import RunFolder
@@ -46,7 +47,7 @@ def no_cache(tmp_path):
 
 
 def shown(selection) -> str:
-    console = Console(file=io.StringIO(), width=100)
+    console = Console(file=io.StringIO(), width=240)
     console.print(render(selection))
     return console.file.getvalue()
 
@@ -182,15 +183,6 @@ def test_p_values_are_those_of_kept_predictions_corrected_for_their_number(four,
     assert (found["leader"], found["runner_up"], 2 in found["told_apart"]) == (1, 0, True)
 
 
-def test_the_cheaper_of_two_equals_wins_and_people_are_told(tmp_path, cache):
-    run = make_run(tmp_path / "run", cache, [SVM])
-    add_trial(run, cache, 1, SVM.model_copy(update={"C": SVM.C * 1.01}), seconds=1.0)
-    found = select(run, cache, Rules(top=2))
-    assert found["winner"]["trial"] == 1
-    assert "cannot be told apart" in shown(found)
-    assert "cheaper" in shown(found)
-
-
 def test_the_optimism_of_picking_among_trials_is_shown(four, cache):
     found = select(four, cache)["optimism"]
     assert found["trials"] == 4
@@ -221,17 +213,20 @@ def test_an_ensemble_is_compared_with_the_winner(four, cache):
     assert "ensemble of trial" in shown(select(four, cache, Rules(ensemble=True)))
 
 
-def test_the_selected_trial_is_what_is_exported_until_another_finishes(four, cache):
-    assert selected(four).trial == 1
-    (four.checkpoints / "00000/1/validation.npy").write_bytes(
-        (four.checkpoints / "00001/1/validation.npy").read_bytes()
-    )
-    lines = four.measurements.read_text().replace('"total_seconds":3.0', '"total_seconds":0.1')
-    four.measurements.write_text(lines)
-    found = select(four, cache, Rules(top=4))
-    assert selected(four).trial == found["winner"]["trial"]
-    add_trial(four, cache, 4, WEAK)
-    assert selected(four).trial == 1
+def test_a_cheaper_equal_wins_and_counts_until_another_trial_finishes(tmp_path, cache):
+    run = make_run(tmp_path / "run", cache, [SVM])
+    add_trial(run, cache, 1, TINY[Family.FOREST], seconds=0.1)
+    assert selected(run).trial == 0
+    found = select(run, cache, Rules(top=2))
+    assert (found["leader"], found["winner"]["trial"], found["told_apart"]) == (0, 1, [])
+    assert "cannot be told apart from trial 0" in shown(found)
+    assert "is cheaper (0.1 s instead of 2.0 s)" in shown(found)
+    assert selected(run).trial == 1
+    export(run, tmp_path / "artifact")
+    manifest = load_artifact(tmp_path / "artifact").manifest
+    assert (manifest.trial, manifest.family, manifest.metrics.test.accuracy) == (1, "forest", found["test"]["accuracy"])
+    add_trial(run, cache, 2, WEAK)
+    assert selected(run).trial == 0
 
 
 def test_a_damaged_record_of_a_selection_is_named(run, cache):
@@ -239,3 +234,22 @@ def test_a_damaged_record_of_a_selection_is_named(run, cache):
     (run.selection / "selection.json").write_text("{}")
     with pytest.raises(InputError, match=r"selection\.json: not a Selection"):
         select(run, cache)
+
+
+def test_the_command_tells_progress_and_prints_one_document(fertune, compared):
+    shutil.copytree(compared.path, fertune.folder / "four")
+    done = fertune.run("select", "four", "--top", "2", "--seeds", "1", "--no-splits", "--ensemble", "--json")
+    assert "refit 3 of 3: trial 3, validation accuracy" in done.stderr
+    found = json.loads(done.stdout)
+    assert {"winner", "candidates", "mcnemar_p", "test"} <= set(found)
+    assert {"val_accuracy_mean", "val_accuracy_ci", "seeds"} <= set(found["candidates"][0])
+    assert found["rules"] == {"top": 2, "seeds": 1, "splits": False, "ensemble": True}
+    again = fertune.run("select", "four", "--top", "2", "--seeds", "1", "--no-splits", "--ensemble")
+    assert "1 refit on the run's split, for which it was picked" in " ".join(again.stdout.split())
+    assert "refit 3" not in again.stderr
+
+
+@pytest.mark.parametrize("option", ["--top", "--seeds"])
+def test_a_count_below_what_makes_sense_is_refused(fertune, compared, option):
+    shutil.copytree(compared.path, fertune.folder / "four")
+    assert option in fertune.run("select", "four", option, "-1", code=2).stderr
