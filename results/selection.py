@@ -4,7 +4,9 @@ What was compared and found is kept in the run, in `selection/selection.json`; i
 finishes, and `export` goes by it.
 """
 
-from collections.abc import Callable, Sequence
+import fcntl
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -86,10 +88,16 @@ def select(
     Raises:
         InputError: If no trial has finished, a file is missing or damaged, or the data is not that of the run.
     """
+    _finished(run)  # before a folder is made
+    run.selection.mkdir(exist_ok=True)
+    with _alone(run):
+        return _select(run, cache, rules, say)
+
+
+def _select(run: RunFolder, cache: Path, rules: Rules, say: Callable[[str], None]) -> dict[str, Any]:
     finished = _finished(run)
     kept = _kept(run)
     if kept is None or (kept.rules, kept.finished) != (rules, _checkpoints(finished)):
-        run.selection.mkdir(exist_ok=True)
         trial, compared = _compared(run, finished, cache, rules, say)
         kept = Selection(rules=rules, finished=_checkpoints(finished), winner=trial, compared=compared)
         write_whole(run.selection / "selection.json", kept.model_dump_json(indent=2))
@@ -125,6 +133,14 @@ def selected(run: RunFolder) -> TrialRecord:
     if kept is None or kept.finished != _checkpoints(finished):
         return finished[0]
     return next(record for record in finished if record.trial == kept.winner)
+
+
+@contextmanager
+def _alone(run: RunFolder) -> Iterator[None]:
+    """Wait for any other selection of `run`, so that what it refits and reads is found instead of made twice."""
+    with (run.selection / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _finished(run: RunFolder) -> list[TrialRecord]:
