@@ -1,4 +1,4 @@
-"""Which of several compared candidates wins: the best, unless a cheaper one cannot be told apart from it."""
+"""Which of several compared candidates wins: the best, unless a much cheaper one cannot be told apart from it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from results.statistics import Correct, holm, mcnemar
 
 ALPHA = 0.05
+CHEAPER = 0.5  # docs/decisions/0005
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,8 @@ class Choice:
 
     Attributes:
         leader: The one with the highest accuracy.
-        winner: The cheapest of the leader and those that cannot be told apart from it.
+        winner: The cheapest of those that cannot be told apart from the leader and cost at most `CHEAPER` of what it
+            does; the leader if there is none.
         runner_up: The best of the others; None if there is no other.
         p_values: Of McNemar's exact test of each against the leader, adjusted by Holm; None for the leader.
         told_apart: For each, whether the leader is right on significantly more faces.
@@ -39,7 +41,7 @@ def choose(accuracies: Sequence[float], seconds: Sequence[float], correct: Seque
 
     Args:
         accuracies: Their balanced accuracies, by which they are ranked.
-        seconds: What each costs; it decides among those that cannot be told apart, and between equal accuracies.
+        seconds: What each costs.
         correct: For each, on which of the same n faces it is right, (n,).
     """
     order = sorted(range(len(accuracies)), key=lambda place: (-accuracies[place], seconds[place], place))
@@ -49,7 +51,8 @@ def choose(accuracies: Sequence[float], seconds: Sequence[float], correct: Seque
         place != leader and adjusted[place] < ALPHA and bool(correct[leader].sum() > correct[place].sum())
         for place in range(len(accuracies))
     )
-    winner = min((place for place in order if not told_apart[place]), key=lambda place: seconds[place])
+    cheap = [place for place in others if not told_apart[place] and seconds[place] <= CHEAPER * seconds[leader]]
+    winner = min(cheap, key=lambda place: seconds[place], default=leader)
     return Choice(
         leader=leader,
         winner=winner,

@@ -57,7 +57,7 @@ def _reasons(selection: dict[str, Any]) -> list[str]:
     return [
         *failed,
         f"why: it is the best on validation; what cannot be told apart from it (trial {', '.join(equals)}; runner-up: "
-        f"{p_value}) is not cheaper",
+        f"{p_value}) is not half as dear",
     ]
 
 
