@@ -48,7 +48,7 @@ STEPS = 30
 
 PRETRAINING = {
     "arch": "resnet18",
-    "epochs": 13,
+    "epochs": 10,
     "batch_size": 128,
     "head_lr": 0.003,
     "backbone_lr": 0.003,

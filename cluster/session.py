@@ -72,7 +72,7 @@ def _prepare_environment() -> None:
         ensure_token(Path.home() / ".ray" / "auth_token")
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # on Linux too: the one way to make Ray listen on loopback
     os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"  # else every worker would start through `uv run`
-    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "1"  # a trial that was given no GPU sees none
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # measurements and TensorBoard are written by the driver
     os.environ["RAY_AIR_NEW_OUTPUT"] = (

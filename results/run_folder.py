@@ -2,15 +2,18 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+from pydantic import BaseModel
 
 from spaces.errors import InputError
 from spaces.fidelity import Fidelity
 from spaces.resnet import ResnetConfig
 from trainables.data.protocol import TrainingData
 from trainables.data.spec import DataSpec
+
+Section = TypeVar("Section", bound=BaseModel)
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -55,22 +58,32 @@ class RunFolder:
 
     def plan_values(self) -> dict[str, Any]:
         """The saved plan as plain values."""
-        values = yaml.safe_load(self.plan.read_text())
+        try:
+            values = yaml.safe_load(self.plan.read_text())
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{self.plan}: the saved plan cannot be read ({reason})") from error
         if not isinstance(values, dict):
             raise InputError(f"{self.plan}: a saved plan is a mapping, found {type(values).__name__}")
         return values
 
     def data_spec(self) -> DataSpec:
         """What the saved plan says about data."""
-        return DataSpec.model_validate(self.plan_values()["data"])
+        return self._section("data", DataSpec)
 
     def fidelity(self) -> Fidelity:
         """The scale of fidelities that the saved plan gives."""
-        return Fidelity.model_validate(self.plan_values()["fidelity"])
+        return self._section("fidelity", Fidelity)
 
     def pretraining(self) -> ResnetConfig:
         """How the saved plan has the backbone of `faces` weights pretrained."""
-        return ResnetConfig.model_validate(self.plan_values()["pretraining"])
+        return self._section("pretraining", ResnetConfig)
+
+    def _section(self, name: str, kind: type[Section]) -> Section:
+        try:
+            return kind.model_validate(self.plan_values()[name])
+        except (KeyError, ValueError) as error:
+            raise InputError(f"{self.plan}: what the saved plan says of `{name}` cannot be used") from error
 
     def provenance_values(self) -> dict[str, Any]:
         """The run's provenance as plain values.

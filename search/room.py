@@ -1,12 +1,20 @@
 """How many trials fit on the machines at once: what a trial of each family occupies, against what there is."""
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
-from search.plan import FamilyResources, Resources
+from search.plan import Resources
 from spaces.errors import InputError
 from spaces.family import Family
 
 _TOLERANCE = 1e-9  # fractions of a GPU, such as three thirds, must add up to a whole one
+
+
+class Shape(NamedTuple):
+    """What one trial occupies."""
+
+    cpus: int
+    gpus: float
 
 
 class Room:
@@ -43,9 +51,13 @@ class Room:
         """The most trials that may run at once."""
         return self.cpus // min(self.shape(family).cpus for family in self._families)
 
-    def shape(self, family: Family) -> FamilyResources:
+    def shape(self, family: Family) -> Shape:
         """What a trial of `family` occupies; equal shapes share warm workers."""
-        return self._resources.of(family)
+        wanted = self._resources.of(family)
+        gpus = wanted.gpus
+        if gpus is None:
+            gpus = 1.0 if family is Family.RESNET and self._gpus >= 1 else 0.0
+        return Shape(wanted.cpus, gpus)
 
     def fits(self, family: Family, running: Iterable[Family]) -> bool:
         """Whether a trial of `family` may start beside trials of the families `running`."""

@@ -1,6 +1,7 @@
 """What fits at once."""
 
 import pytest
+from pydantic import ValidationError
 
 from search.plan import Resources
 from search.room import Room
@@ -35,3 +36,15 @@ def test_a_family_that_never_fits_is_refused():
         InputError, match="resources.resnet: a trial asks for 2 CPUs and 1 GPUs.*offers 2 CPUs and 0 GPUs"
     ):
         room({"CPU": 2}, resnet={"cpus": 2, "gpus": 1})
+
+
+def test_resnets_take_a_gpu_where_there_is_one_unless_told_otherwise():
+    assert room({"CPU": 4, "GPU": 2}).shape(RESNET).gpus == 1
+    assert room({"CPU": 4, "GPU": 2}).shape(SVM).gpus == 0
+    assert room({"CPU": 4}).shape(RESNET).gpus == 0
+    assert room({"CPU": 4, "GPU": 2}, resnet={"gpus": 0}).shape(RESNET).gpus == 0
+
+
+def test_more_than_one_gpu_is_a_whole_number():
+    with pytest.raises(ValidationError, match=r"whole numbers can be had; received 1.5"):
+        Resources.model_validate({"resnet": {"gpus": 1.5}})
