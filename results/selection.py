@@ -170,8 +170,8 @@ def _compared(
         The number of the winning trial, and: `rules`; `candidates`, each with `trial`, `family`, `config`, `seconds`,
         `val_accuracy_mean`, `val_accuracy_ci`, `seeds`, `splits`, `refitted`, `failed` and `mcnemar_p` (against the
         leader); `leader` and `runner_up`, trials; `told_apart`, those that the leader is significantly better than;
-        `mcnemar_p`, of the winner against the runner-up; `optimism`; `calibration` and `recall_by_emotion` of the
-        winner on validation; `ensemble`, None unless the rules ask for it.
+        `mcnemar_p`, of the winner against the runner-up; `optimism`; `calibration`, `val_recall` (by class) and
+        `recall_by_emotion` of the winner on validation; `ensemble`, None unless the rules ask for it.
     """
     data = load_training(run.data_spec(), cache)
     run.check_data(data)
@@ -193,6 +193,7 @@ def _compared(
         **chosen,
         "optimism": _optimism(faces, correct),
         "calibration": asdict(calibrate(faces.labels, probabilities[winner])),
+        "val_recall": list(score(faces.labels, probabilities[winner]).recall),
         "recall_by_emotion": recall_by_emotion(faces, probabilities[winner]),
         "ensemble": _ensemble(finished, faces, probabilities, winner) if rules.ensemble else None,
     }

@@ -146,7 +146,9 @@ def select(
 
     output = Output(json)
     rules = Rules(top, seeds, splits, ensemble)
-    selection = choose(_learned(run), cache_folder(), rules, lambda line: output.progress.print(Text(line)))
+    selection = choose(
+        _learned(run), cache_folder(), rules, lambda line: output.progress.print(Text(line), soft_wrap=True)
+    )
     output.show(selection, render(selection))
 
 

@@ -194,6 +194,7 @@ def test_calibration_and_recalls_are_of_the_winner_on_validation(four, cache):
     found = select(four, cache)
     faces = load_training(four.data_spec(), cache).validation
     right = kept(four, found["winner"]["trial"]).argmax(axis=1) == faces.labels
+    assert found["val_recall"] == pytest.approx([right[faces.labels == label].mean() for label in range(3)])
     recalls = found["recall_by_emotion"]
     assert sum(entry["n"] for entry in recalls.values()) == len(faces)
     assert sum(entry["n"] * entry["recall"] for entry in recalls.values()) == pytest.approx(right.sum())
