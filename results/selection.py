@@ -89,7 +89,6 @@ def select(
         InputError: If no trial has finished, a file is missing or damaged, or the data is not that of the run.
     """
     _finished(run)  # before a folder is made
-    run.selection.mkdir(exist_ok=True)
     with _alone(run):
         return _select(run, cache, rules, say)
 
@@ -138,8 +137,13 @@ def selected(run: RunFolder) -> TrialRecord:
 @contextmanager
 def _alone(run: RunFolder) -> Iterator[None]:
     """Wait for any other selection of `run`, so that what it refits and reads is found instead of made twice."""
-    with (run.selection / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        run.selection.mkdir(exist_ok=True)
+        lock = (run.selection / ".lock").open("w")
+    except OSError as error:
+        raise InputError(f"{run.selection}: a selection cannot be kept here ({error.strerror or error})") from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

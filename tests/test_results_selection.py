@@ -230,6 +230,13 @@ def test_a_cheaper_equal_wins_and_counts_until_another_trial_finishes(tmp_path, 
     assert selected(run).trial == 0
 
 
+def test_a_run_in_which_nothing_can_be_kept_is_named_and_test_stays_unread(run, cache):
+    run.selection.write_text("")
+    with pytest.raises(InputError, match="selection: a selection cannot be kept here"):
+        select(run, cache)
+    assert readings_of(run) == []
+
+
 def test_a_damaged_record_of_a_selection_is_named(run, cache):
     select(run, cache)
     (run.selection / "selection.json").write_text("{}")
