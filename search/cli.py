@@ -140,7 +140,7 @@ def select(
     json: Json = False,
 ) -> None:
     """Compare the best trials, and let the winner meet the test set, once."""
-    from results.selection import Rules
+    from results.comparison import Rules
     from results.selection import select as choose
     from results.selection_view import render
 

@@ -7,10 +7,11 @@ import shutil
 import pytest
 from finished_run import TINY, make_run
 
+from results.comparison import Rules
 from results.leaderboard import trials_in
 from results.refits import FIRST_SEED, refit_candidates
 from results.run_folder import RunFolder
-from results.selection import Rules, select
+from results.selection import select
 from spaces.errors import InputError
 from spaces.family import Family
 from spaces.features import FeatureConfig

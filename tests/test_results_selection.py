@@ -9,12 +9,13 @@ import pytest
 from finished_run import TINY, add_trial, make_run
 from rich.console import Console
 
+from results.comparison import Rules
 from results.export import export, load_artifact
 from results.journal import Journal
 from results.readings import readings_of
 from results.run_folder import RunFolder
 from results.schema import Status, TrialEnd, TrialStart
-from results.selection import Rules, select, selected
+from results.selection import select, selected
 from results.selection_view import render
 from results.statistics import accuracy_interval, mcnemar
 from spaces.errors import InputError
