@@ -12,8 +12,8 @@ from typing import Any
 
 from results.leaderboard import TrialRecord, incumbent, trials_of
 from results.schema import EndStatus, Event, Measurement, SessionEnd, SessionStart, Status, TrialEnd, TrialStart
-from search.plan import FamilyResources, Plan
-from search.room import Room
+from search.plan import Plan
+from search.room import Room, Shape
 from search.scheduler import Asha
 from search.searcher import Searcher
 from spaces.family import Family
@@ -57,7 +57,7 @@ class Engine:
         self._write = write
         self._listeners: list[Listener] = []
         self._room = room
-        self._warm: FamilyResources | None = None
+        self._warm: Shape | None = None
         self._asha = Asha(plan.fidelity)
         self.trials: dict[int, TrialRecord] = {}
         self.incumbent: TrialRecord | None = None
@@ -163,8 +163,8 @@ class Engine:
         self._emit(start)
         self._waiting.append(number)
 
-    def _shape(self, number: int) -> FamilyResources:
-        return self._room.shape(self.trials[number].family)
+    def _shape(self, number: int) -> Shape:
+        return self._room.shapes[self.trials[number].family]
 
     def report(self, result: dict[str, Any]) -> Verdict:
         """Take a trial's report: a measurement at a rung, or `failed` with its reason."""

@@ -2,11 +2,12 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from cluster.address import LOCAL, check_address
 from results.run_folder import write_whole
 from spaces.errors import InputError
 from spaces.family import Family
@@ -45,11 +46,18 @@ class FamilyResources(_Section):
 
     Attributes:
         cpus: CPUs, which are also the threads it may use.
-        gpus: GPUs, whole or a fraction.
+        gpus: GPUs, whole or a fraction; None is one for a resnet where the machines have any, and none otherwise.
     """
 
     cpus: int = Field(default=1, ge=1)
-    gpus: float = Field(default=0.0, ge=0)
+    gpus: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+
+    @field_validator("gpus")
+    @classmethod
+    def _can_be_had(cls, gpus: float | None) -> float | None:
+        if gpus is not None and gpus > 1 and gpus != int(gpus):
+            raise ValueError(f"above 1 a number of GPUs is whole, received {gpus}")
+        return gpus
 
 
 class Resources(_Section):
@@ -69,14 +77,26 @@ class Cluster(_Section):
     """Where the search runs.
 
     Attributes:
-        address: `local`: Ray is started on this machine, on loopback, for the time of the search.
-        cpus: Logical CPUs to offer, default all.
-        gpus: Logical GPUs to offer, default all.
+        address: `local`: Ray is started on this machine, on loopback, for the time of the search. `auto`: the cluster that
+            runs on this machine. `host:port`: the cluster with that head. A cluster that ran before runs on afterwards.
+        cpus: Logical CPUs that `local` offers, default all.
+        gpus: Logical GPUs that `local` offers, default all.
     """
 
-    address: Literal["local"] = "local"
+    address: str = LOCAL
     cpus: int | None = Field(default=None, ge=1)
     gpus: int | None = Field(default=None, ge=0)
+
+    @field_validator("address")
+    @classmethod
+    def _is_an_address(cls, address: str) -> str:
+        return check_address(address)
+
+    @model_validator(mode="after")
+    def _offers_its_own(self) -> Self:
+        if self.address != LOCAL and (self.cpus, self.gpus) != (None, None):
+            raise ValueError(f"cpus and gpus are for address local; the cluster at {self.address} offers what it has")
+        return self
 
 
 class Fake(_Section):

@@ -14,7 +14,8 @@ from typing import Any
 
 from rich.console import Console
 
-from cluster.session import local_session
+from cluster.address import LOCAL
+from cluster.session import session, total
 from results.journal import Journal, read_events
 from results.leaderboard import TrialRecord, leaderboard, record_json, trials_of, write_csv
 from results.run_folder import RunFolder, write_whole
@@ -102,12 +103,13 @@ def resume(plan: Plan, run: RunFolder, cache: Path, console: Console) -> Outcome
 def _session(
     plan: Plan, run: RunFolder, data: TrainingData, cache: Path, console: Console, past: Sequence[Event]
 ) -> Outcome:
-    console.print("starting Ray ...")
-    with local_session(plan.cluster.cpus, plan.cluster.gpus) as resources, Journal(run.measurements) as journal:
-        room = Room(plan.resources, resources, plan.space.families)
+    where = plan.cluster
+    console.print("starting Ray ..." if where.address == LOCAL else f"joining the cluster {where.address} ...")
+    with session(where.address, where.cpus, where.gpus) as nodes, Journal(run.measurements) as journal:
+        room = Room(plan.resources, nodes, plan.space.families)
         write_plan(plan, run.plan)
         earlier = run.provenance_values() if run.provenance.exists() else None
-        write_whole(run.provenance, json.dumps(provenance(plan, data, resources, earlier), indent=2))
+        write_whole(run.provenance, json.dumps(provenance(plan, data, total(nodes), earlier), indent=2))
         searcher = Searcher(run.study, plan.space, plan.seed, plan.startup_trials, trials_of(past))
         engine = Engine(plan, searcher, past, journal.append, room)
         with Board(run.tensorboard, engine) as board, Progress(engine, console) as progress, _interruptible(engine):
@@ -139,15 +141,15 @@ def _search(
         data=plan.data,
         cache=cache.resolve(),
         scale=plan.fidelity,
-        threads={family: plan.resources.of(family).cpus for family in Family},
+        threads={family: shape.cpus for family, shape in room.shapes.items()},
         weights=weights,
         fake_seconds=plan.fake.seconds if plan.fake else None,
     )
 
     def resources_of(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        resources = plan.resources.of(Family(config["config"]["family"]))
-        gpu = {"GPU": resources.gpus} if resources.gpus else {}
-        return tune.PlacementGroupFactory([{"CPU": resources.cpus, **gpu}])
+        shape = room.shapes[Family(config["config"]["family"])]
+        gpu = {"GPU": shape.gpus} if shape.gpus else {}
+        return tune.PlacementGroupFactory([{"CPU": shape.cpus, **gpu}])
 
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(room.concurrency)
     shutil.rmtree(run.tune, ignore_errors=True)
