@@ -39,8 +39,11 @@ def find_cluster() -> str:
         ClusterError: If there is none.
     """
     given = os.environ.get("RAY_ADDRESS", "")
-    if given not in ("", AUTO):
-        return given
+    if given not in ("", AUTO, LOCAL):
+        try:
+            return check_address(given)
+        except ValueError as error:
+            raise ClusterError(f"RAY_ADDRESS: {error}") from None
     state = read_state()
     if state is not None and state.is_whole:
         return state.address
@@ -49,8 +52,8 @@ def find_cluster() -> str:
     if noted.is_file():
         return noted.read_text().strip()
     raise ClusterError(
-        "cluster.address auto: no cluster runs on this machine; start one with `fertune cluster up`, give its host:port, "
-        "or search with cluster.address local"
+        "cluster.address auto: no cluster runs on this machine; start one with `fertune cluster up`, give its "
+        "host:port, or search with cluster.address local"
     )
 
 

@@ -40,7 +40,7 @@ def prepare_environment(loopback: bool = True, create_token: bool = True) -> Non
 
 
 def token_path() -> Path | None:
-    """The token's file, in Ray's order: RAY_AUTH_TOKEN_PATH, then `~/.ray/auth_token`; None if RAY_AUTH_TOKEN has it."""
+    """The token's file: RAY_AUTH_TOKEN_PATH, else `~/.ray/auth_token`; None if RAY_AUTH_TOKEN holds the token."""
     if os.environ.get("RAY_AUTH_TOKEN"):
         return None
     given = os.environ.get("RAY_AUTH_TOKEN_PATH")

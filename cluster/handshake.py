@@ -1,7 +1,12 @@
 """Whether a running cluster is one of ours: it answers, it takes our token, and it runs the same Ray and Python."""
 
 import json
+import os
 import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from cluster.errors import ClusterError
 
@@ -15,12 +20,13 @@ def check_cluster(address: str) -> None:
         ClusterError: If it refuses the token, is no Ray head, or runs another version of Ray or Python.
     """
     import ray
-    from ray._raylet import GcsClient
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # in the compiled module, not in its stub
     from ray.exceptions import AuthenticationError, RpcError
 
     try:
-        client = GcsClient(address=address)
-        written = client.internal_kv_get(b"CLUSTER_METADATA", namespace=b"cluster", timeout=_SECONDS)
+        with _without_complaints():
+            client = GcsClient(address=address)
+            written = client.internal_kv_get(b"CLUSTER_METADATA", namespace=b"cluster", timeout=_SECONDS)
     except AuthenticationError as error:
         raise ClusterError(
             f"cluster.address {address}: the cluster refuses this machine's authentication token; copy the cluster's "
@@ -31,7 +37,10 @@ def check_cluster(address: str) -> None:
             f"cluster.address {address}: what listens there does not answer as the head of a Ray cluster ({error})"
         ) from error
     about = json.loads(written) if written else {}
-    for name, key, ours in (("Ray", "ray_version", ray.__version__), ("Python", "python_version", _python())):
+    for name, key, ours in (
+        ("Ray", "ray_version", ray.__version__),
+        ("Python", "python_version", platform.python_version()),
+    ):
         theirs = about.get(key, ours)
         if theirs != ours:
             raise ClusterError(
@@ -40,5 +49,15 @@ def check_cluster(address: str) -> None:
             )
 
 
-def _python() -> str:
-    return platform.python_version()
+@contextmanager
+def _without_complaints() -> Iterator[None]:
+    """Ray's C++ half writes to the file descriptor of standard error, whatever its log level; our sentence will do."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

@@ -24,7 +24,8 @@ def main() -> None:
     """Start the nodes, one after another, and wait to be ended."""
     state = _order()
     prepare_environment()
-    os.environ["RAY_TMPDIR"] = str(state.folder)  # the note of the current cluster goes here, not over another's
+    os.environ["RAY_TMPDIR"] = str(state.folder)  # Ray's note of the current cluster goes here, not over another's
+    (state.folder / "ray").mkdir()
     os.environ["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"
     from ray.cluster_utils import Cluster
 

@@ -105,6 +105,27 @@ def status(run: RunArgument, json: Json = False) -> None:
 
 
 @app.command()
+def doctor(
+    plan: Annotated[Path | None, typer.Argument(metavar="[PLAN]", help="The plan; default: any search here.")] = None,
+    data: Annotated[str | None, typer.Option(help="As of `fertune search` (data.source).")] = None,
+    runs: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    settings: Set = None,
+    json: Json = False,
+) -> None:
+    """Check what a search needs, on every machine, before anything is spent; exit 1 if it cannot run."""
+    from search.doctor import can_run, examine, table, values
+
+    if plan is None and (data or settings):
+        raise InputError("--data and --set change a plan: give one")
+    flags = {"data.source": data}
+    checked = plans.absolute(plans.read_plan(plan, settings or (), flags)) if plan else None
+    checks = examine(checked, runs, cache_folder())
+    Output(json).show(values(checks), table(checks))
+    if not can_run(checks):
+        raise typer.Exit(1)
+
+
+@app.command()
 def board(
     run: RunArgument, port: Annotated[int, typer.Option(help="Port on loopback, 0 for any free one.")] = 6006
 ) -> None:

@@ -77,8 +77,8 @@ class Cluster(_Section):
     """Where the search runs.
 
     Attributes:
-        address: `local`: Ray is started on this machine, on loopback, for the time of the search. `auto`: the cluster that
-            runs on this machine. `host:port`: the cluster with that head. A cluster that ran before runs on afterwards.
+        address: `local`: Ray is started on this machine, on loopback, for the time of the search. `auto`: the cluster
+            that runs on this machine. `host:port`: the one with that head. What ran before runs on afterwards.
         cpus: Logical CPUs that `local` offers, default all.
         gpus: Logical GPUs that `local` offers, default all.
     """

@@ -33,7 +33,7 @@ def _training_data(spec: DataSpec, cache: Path) -> TrainingData:
 
 def _worker() -> dict[str, Any]:
     """Where this process runs: the Ray node, the process, and the GPUs it may use, as CUDA names them."""
-    node = ray.get_runtime_context().get_node_id()
+    node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else None
     return {"node": node, "pid": os.getpid(), "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
 
 
