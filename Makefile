@@ -5,16 +5,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-DATA ?= demo
-PLAN ?= $(if $(filter demo,$(DATA)),examples/quick.yaml,examples/fer2013.yaml)
-ifndef NAME
+# Without DATA a plan's own data are used; the first example's are the built-in faces.
+DATA ?=
+PLAN ?= $(if $(filter-out demo,$(DATA)),examples/fer2013.yaml,examples/quick.yaml)
+# Some systems put a NAME of their own into the environment.
+ifneq ($(origin NAME),command line)
 NAME := $(basename $(notdir $(PLAN)))-$(shell date +%Y%m%d-%H%M%S)
 endif
 
 .PHONY: search test test-slow lint lock environment clean
 
 search: $(READY)
-	@$(BIN)/fertune search $(PLAN) --data "$(DATA)" --name $(NAME)
+	@$(BIN)/fertune search $(PLAN) $(if $(DATA),--data "$(DATA)") --name $(NAME)
 	@$(BIN)/fertune select runs/$(NAME)
 	@$(BIN)/fertune export runs/$(NAME)
 

@@ -13,7 +13,6 @@ to `docs/log.md`; nothing may be chosen by it.
 import argparse
 import datetime
 import json
-import os
 import subprocess
 import sys
 import time
@@ -41,6 +40,7 @@ from trainables.data.protocol import TrainingData, load_test, load_training
 from trainables.data.spec import DataSpec, ProtocolSpec
 from trainables.families import build_learner, load_model
 from trainables.metrics import Scores, score
+from trainables.threads import usable_cpus
 
 ROOT = Path(__file__).resolve().parent.parent
 LOG = ROOT / "docs" / "log.md"
@@ -48,7 +48,7 @@ STEPS = 30
 
 PRETRAINING = {
     "arch": "resnet18",
-    "epochs": 25,
+    "epochs": 10,
     "batch_size": 128,
     "head_lr": 0.003,
     "backbone_lr": 0.003,
@@ -56,7 +56,6 @@ PRETRAINING = {
     "weight_decay": 0.05,
     "label_smoothing": 0.1,
     "augment": 0.5,
-    "mixup": 0.2,
     "ema": 0.998,
     "image_size": 64,
 }
@@ -96,7 +95,7 @@ class Row:
 CROPPED = {"crop": "face"}
 ROWS = {
     "svm": Row(
-        8,
+        4,
         {
             "families": ["svm"],
             "svm": {
@@ -111,7 +110,7 @@ ROWS = {
         CROPPED,
     ),
     "svm-embedding": Row(
-        3,
+        2,
         {
             "families": ["svm"],
             "svm": {
@@ -125,11 +124,11 @@ ROWS = {
         0.81,
     ),
     "forest": Row(
-        6,
+        3,
         {
             "families": ["forest"],
             "forest": {
-                "trees": 540,
+                "trees": 270,
                 "depth": {"low": 12, "high": 40, "log": True},
                 "min_samples_leaf": {"low": 1, "high": 10, "log": True},
                 "max_features": {"low": 0.03, "high": 0.2, "log": True},
@@ -147,20 +146,20 @@ ROWS = {
         CROPPED,
     ),
     "forest-embedding": Row(
-        3,
+        2,
         {"families": ["forest"], "forest": {"depth": {"low": 6, "high": 30, "log": True}, "features": EMBEDDING}},
         None,
         0.80,
     ),
     "resnet": Row(
-        10,
+        7,
         {
             "families": ["resnet"],
             "resnet": {
                 "arch": PRETRAINING["arch"],
                 "weights": "faces",
                 "unfreeze": [0, 1, 2, 5],
-                "epochs": [3, 6],
+                "epochs": [2, 3],
                 "batch_size": [64, 128],
                 "head_lr": {"low": 0.0003, "high": 0.01, "log": True},
                 "backbone_lr": {"low": 0.00003, "high": 0.001, "log": True},
@@ -197,7 +196,7 @@ def pretrain(spec: DataSpec) -> float:
 
     config = ResnetConfig(**PRETRAINING)
     data = load_pretraining(spec, cache_folder())
-    weights = pretrained(config, data, cache_folder(), os.cpu_count() or 1, listen)
+    weights = pretrained(config, data, cache_folder(), usable_cpus(), listen)
     return json.loads((weights.parent / RECORD).read_text())["seconds"]
 
 
@@ -210,7 +209,8 @@ def search(name: str, row: Row, data: str, out: Path, scale: float) -> RunFolder
         "data": {"source": str(Path(data).resolve()), **row.data},
         "budget": {"minutes": row.minutes * scale},
         "pretraining": PRETRAINING,
-        "startup_trials": 8,
+        "fidelity": {"maximum": 9, "eta": 3},
+        "startup_trials": 6,
         "space": row.space,
     }
     path = out / f"{name}.yaml"
@@ -231,7 +231,7 @@ def references(spec: DataSpec, data: TrainingData) -> None:
 
 def print_reference(name: str, config: Any, faces: Faces, validation: Faces) -> None:
     began = time.perf_counter()
-    learner = build_learner(config, Task(faces, threads=os.cpu_count() or 1))
+    learner = build_learner(config, Task(faces, threads=usable_cpus()))
     learner.fit_to(27)
     found = score(validation.labels, learner.predict_proba(validation.images))
     print(f"reference: {name}: validation {found.accuracy:.4f}, {time.perf_counter() - began:.0f} s")

@@ -73,7 +73,7 @@ def export(run: RunFolder, out: Path) -> dict[str, Any]:
     if not source.is_dir():
         raise InputError(f"{source}: the model of trial {winner.trial} is missing from the run")
     manifest = _manifest(run, winner)
-    with _appearing(out) as folder:
+    with _writing(out), _appearing(out) as folder:
         shutil.copytree(source, folder / MODEL, copy_function=shutil.copyfile)
         if _brought(manifest.data.crop):
             shutil.copyfile(detector_file(manifest.data.crop), folder / DETECTOR)
@@ -170,6 +170,14 @@ def _hashes(folder: Path) -> dict[str, str]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{out}: the artifact cannot be written here ({error.strerror or error})") from error
 
 
 @contextmanager

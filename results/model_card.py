@@ -79,7 +79,7 @@ def model_card(manifest: Manifest) -> str:
         fidelity=manifest.fidelity,
         seed=manifest.seed,
         side=manifest.preprocessing.side,
-        data=_data(manifest.data),
+        data=_data(manifest.data) + _pretraining(manifest),
         recalls=" / ".join(manifest.classes),
         rows="\n".join(_rows(manifest)),
         readings=_readings(manifest),
@@ -122,6 +122,21 @@ def _data(spec: DataSpec) -> str:
         f"were images with a pixel standard deviation below {protocol.blank_std:g}. Validation is "
         f"{protocol.validation:.0%} of the usable training images (seed {protocol.seed}); of the others, {amount} were "
         f"trained on.{cropped}"
+    )
+
+
+def _pretraining(manifest: Manifest) -> str:
+    """A sentence on the backbone if the model began with `faces` weights, else nothing."""
+    features = manifest.config.get("features", {"kind": None})
+    weights = features.get("weights") if features["kind"] == "embedding" else manifest.config.get("weights")
+    if weights != "faces":
+        return ""
+    entries = manifest.provenance.get("weights", {}).values()
+    records = [entry["pretraining"] for entry in entries if entry.get("pretraining")]
+    amount = "".join(f" ({record['images']:,} of them, {record['seconds']:.0f} s)" for record in records)
+    return (
+        f" The backbone had been pretrained on the clean training faces of all seven emotions{amount}, those in "
+        "validation or test held out."
     )
 
 

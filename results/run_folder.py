@@ -52,14 +52,21 @@ class RunFolder:
 
     def plan_values(self) -> dict[str, Any]:
         """The saved plan as plain values."""
-        values = yaml.safe_load(self.plan.read_text())
+        try:
+            values = yaml.safe_load(self.plan.read_text())
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{self.plan}: the saved plan cannot be read ({reason})") from error
         if not isinstance(values, dict):
             raise InputError(f"{self.plan}: a saved plan is a mapping, found {type(values).__name__}")
         return values
 
     def data_spec(self) -> DataSpec:
         """What the saved plan says about data."""
-        return DataSpec.model_validate(self.plan_values()["data"])
+        try:
+            return DataSpec.model_validate(self.plan_values()["data"])
+        except (KeyError, ValueError) as error:
+            raise InputError(f"{self.plan}: what the saved plan says of `data` cannot be used") from error
 
     def provenance_values(self) -> dict[str, Any]:
         """The run's provenance as plain values.

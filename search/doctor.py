@@ -17,6 +17,7 @@ from cluster.probe import Facts, NodeReport, probe
 from cluster.session import session
 from search.plan import Plan
 from search.room import Room
+from search.weights import find_weights
 from spaces.errors import InputError
 
 _GIB = 1024**3
@@ -63,9 +64,9 @@ def examine(plan: Plan | None, runs: Path, cache: Path) -> list[Check]:
     """
     checks, files = [_token(plan)], []
     if plan is not None:
-        inputs = [_data(plan, cache), *_weights(plan)]
-        checks += inputs
-        files = [file for check in inputs if check.verdict is Verdict.OK for file in _files(plan, check)]
+        (data, paths), (weights, more) = _data(plan, cache), _weights(plan)
+        checks += [data, weights]
+        files = paths + more
     try:
         runs.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".doctor-", dir=runs) as folder:
@@ -116,41 +117,27 @@ def _token(plan: Plan | None) -> Check:
     return Check("token", _HERE, Verdict.OK, f"{path}, mode {mode:o}")
 
 
-def _data(plan: Plan, cache: Path) -> Check:
+def _data(plan: Plan, cache: Path) -> tuple[Check, list[str]]:
+    """Whether the data can be used here, and the paths that every node must be able to read for them."""
     from trainables.data.protocol import load_training
 
     try:
         data = load_training(plan.data, cache)
     except InputError as error:
-        return Check("data", _HERE, Verdict.FAILURE, str(error), "give another data.source, or `fertune data fetch`")
+        return Check("data", _HERE, Verdict.FAILURE, str(error), "give another source, or `fertune data fetch`"), []
     found = f"{plan.data.source}: {len(data.train):,} training and {len(data.validation):,} validation faces"
-    return Check("data", _HERE, Verdict.OK, found)
+    named = [plan.data.source, plan.data.crop.model if plan.data.crop is not None else None]
+    paths = [path for path in named if path is not None and path != "demo"]
+    return Check("data", _HERE, Verdict.OK, found), paths
 
 
-def _weights(plan: Plan) -> Iterator[Check]:
-    wanted = sorted({(arch, weights) for _, arch, weights in plan.starting_weights if weights != "none"})
-    if plan.fake or not wanted:
-        return
-    from trainables.weights import resolve_weights
-
-    for arch, weights in wanted:
-        name = f"weights {arch} {weights}"
-        if weights == "faces":
-            yield Check(name, _HERE, Verdict.OK, "made before the first trial, unless they were before")
-            continue
-        try:
-            yield Check(name, _HERE, Verdict.OK, str(resolve_weights(arch, weights)))
-        except InputError as error:
-            yield Check(name, _HERE, Verdict.FAILURE, str(error), "get the file, or take the weights out of the space")
-
-
-def _files(plan: Plan, check: Check) -> list[str]:
-    """What every node must be able to read for the input that `check` found good here."""
-    if check.name != "data":
-        return [check.found] if Path(check.found).is_file() else []
-    crop = plan.data.crop
-    named = [plan.data.source, crop.model if crop is not None else None]
-    return [path for path in named if path is not None and path != "demo"]
+def _weights(plan: Plan) -> tuple[Check, list[str]]:
+    """Whether the files of weights are there, and which they are; `faces` weights are made by the search itself."""
+    try:
+        files = sorted({str(path) for path in find_weights(plan).values()})
+    except InputError as error:
+        return Check("weights", _HERE, Verdict.FAILURE, str(error), "get the file, or take it out of the space"), []
+    return Check("weights", _HERE, Verdict.OK, ", ".join(files) or "no file needed"), files
 
 
 def _cluster(plan: Plan | None, files: list[str], folder: Path | None, cache: Path) -> Iterator[Check]:

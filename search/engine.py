@@ -164,7 +164,7 @@ class Engine:
         self._waiting.append(number)
 
     def _shape(self, number: int) -> Shape:
-        return self._room.shapes[self.trials[number].family]
+        return self._room.shape(self.trials[number].family)
 
     def report(self, result: dict[str, Any]) -> Verdict:
         """Take a trial's report: a measurement at a rung, or `failed` with its reason."""

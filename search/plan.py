@@ -46,17 +46,17 @@ class FamilyResources(_Section):
 
     Attributes:
         cpus: CPUs, which are also the threads it may use.
-        gpus: GPUs, whole or a fraction; None is one for a resnet where the machines have any, and none otherwise.
+        gpus: GPUs, a fraction of one or whole ones; by default one for resnet where there are any, none for the others.
     """
 
     cpus: int = Field(default=1, ge=1)
-    gpus: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    gpus: float | None = Field(default=None, ge=0)
 
     @field_validator("gpus")
     @classmethod
-    def _can_be_had(cls, gpus: float | None) -> float | None:
+    def _whole_above_one(cls, gpus: float | None) -> float | None:
         if gpus is not None and gpus > 1 and gpus != int(gpus):
-            raise ValueError(f"above 1 a number of GPUs is whole, received {gpus}")
+            raise ValueError(f"above one GPU only whole numbers can be had; received {gpus:g}")
         return gpus
 
 
@@ -130,7 +130,8 @@ class Plan(_Section):
         data: The faces and the three-class protocol.
         space: What may be tried.
         fidelity: The scale of fidelities; ASHA's rungs follow from it.
-        startup_trials: Trials suggested at random, the families in turn, before TPE models the space.
+        startup_trials: How many trials must have ended before TPE models the space; until then suggestions are random,
+            and the first ones take the families in turn.
         budget: When the search ends.
         pretraining: How the backbone of `faces` weights is pretrained, where the space names them.
         resources: What a trial occupies, by family.
@@ -138,7 +139,7 @@ class Plan(_Section):
         fake: If given, trials wait instead of learning.
     """
 
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**31)
     data: DataSpec = DataSpec()
     space: JointSpace = JointSpace()
     fidelity: Fidelity = Fidelity()
@@ -166,6 +167,12 @@ class Plan(_Section):
                 found += [(field, arch, weights) for arch in features.backbone for weights in features.weights]
         return tuple(found)
 
+    @field_validator("pretraining", mode="before")
+    @classmethod
+    def _over_the_defaults(cls, value: Any) -> Any:
+        """What a plan says of pretraining changes the defaults above, not those of a fine-tuning."""
+        return {**PRETRAINING.model_dump(), **value} if isinstance(value, dict) else value
+
     @model_validator(mode="after")
     def _one_pretrained_backbone(self) -> Self:
         for field, arch, weights in self.starting_weights:
@@ -174,6 +181,9 @@ class Plan(_Section):
                     f"space.{field} allows {arch}, but faces weights are made for pretraining.arch "
                     f"({self.pretraining.arch}) alone"
                 )
+        embedded = any("backbone" in field and weights == "faces" for field, _, weights in self.starting_weights)
+        if embedded and self.pretraining.stem != "imagenet":
+            raise ValueError("pretraining.stem: embeddings see through the stem imagenet; received small")
         if self.pretraining.weights == "faces":
             raise ValueError("pretraining.weights: pretraining cannot start from the faces weights that it makes")
         return self
@@ -253,18 +263,36 @@ def explain(error: ValidationError) -> str:
 
 
 def absolute(plan: Plan) -> Plan:
-    """`plan` with the paths of its data made absolute, so that its run can be used from any folder."""
+    """`plan` with the paths of its data and weights made absolute, so that its run can be used from any folder."""
     data = plan.data
     if data.source != "demo":
         data = data.model_copy(update={"source": _absolute(data.source)})
     if data.crop is not None and data.crop.model is not None:
         data = data.model_copy(update={"crop": data.crop.model_copy(update={"model": _absolute(data.crop.model)})})
-    return plan.model_copy(update={"data": data})
+    space = plan.space
+    updates = {}
+    for family in (Family.SVM, Family.FOREST):
+        section = getattr(space, family)
+        features = section.features.model_copy(update={"weights": _absolute_weights(section.features.weights)})
+        updates[str(family)] = section.model_copy(update={"features": features})
+    resnet = space.resnet.model_copy(update={"weights": _absolute_weights(space.resnet.weights)})
+    (start,) = _absolute_weights((plan.pretraining.weights,))
+    return plan.model_copy(
+        update={
+            "data": data,
+            "space": space.model_copy(update={**updates, "resnet": resnet}),
+            "pretraining": plan.pretraining.model_copy(update={"weights": start}),
+        }
+    )
 
 
 def write_plan(plan: Plan, path: Path) -> None:
     """Save `plan` with every default written out."""
     write_whole(path, yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False))
+
+
+def _absolute_weights(weights: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(each if each in ("none", "imagenet", "faces") else _absolute(each) for each in weights)
 
 
 def _absolute(path: str) -> str:
@@ -277,7 +305,7 @@ def _parse(text: str, where: str) -> Any:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise InputError(f"{where}, line {line}: not valid YAML ({error.problem})") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a date that does not exist is a ValueError
         raise InputError(f"{where}: not valid YAML ({error})") from None
 
 

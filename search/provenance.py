@@ -53,6 +53,7 @@ def provenance(
         },
     }
     return {
+        **(earlier or {}),
         "data": {
             "source": plan.data.source,
             "fingerprint": data.fingerprint,

@@ -27,7 +27,6 @@ class Room:
 
     Attributes:
         cpus: CPUs in all.
-        shapes: What a trial of each family occupies; equal shapes share warm workers.
     """
 
     def __init__(
@@ -49,11 +48,11 @@ class Room:
         given = [available] if isinstance(available, Mapping) else available
         nodes = [Shape(int(node.get("CPU", 0)), node.get("GPU", 0.0)) for node in given]
         self.cpus, self._gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
-        self.shapes = {family: _shape(resources, family, self._gpus > 0) for family in Family}
-        self._most = {shape: sum(_held(node, shape) for node in nodes) for shape in self.shapes.values()}
+        self._shapes = {family: _shape(resources, family, any(node.gpus >= 1 for node in nodes)) for family in Family}
+        self._most = {shape: sum(_held(node, shape) for node in nodes) for shape in self._shapes.values()}
         self._families = tuple(families)
         for family in self._families:
-            wanted = self.shapes[family]
+            wanted = self._shapes[family]
             if not self._most[wanted]:
                 raise InputError(
                     f"resources.{family}: a trial asks for {wanted.cpus} CPUs and {wanted.gpus:g} GPUs, {_offer(nodes)}"
@@ -62,15 +61,19 @@ class Room:
     @property
     def concurrency(self) -> int:
         """The most trials that may run at once."""
-        return self.cpus // min(self.shapes[family].cpus for family in self._families)
+        return self.cpus // min(self.shape(family).cpus for family in self._families)
+
+    def shape(self, family: Family) -> Shape:
+        """What a trial of `family` occupies; equal shapes share warm workers."""
+        return self._shapes[family]
 
     def fits(self, family: Family, running: Iterable[Family]) -> bool:
         """Whether a trial of `family` may start beside trials of the families `running`.
 
         On several machines that is a little more than Ray can always place: a trial that falls between them waits.
         """
-        wanted = self.shapes[family]
-        shapes = [wanted, *(self.shapes[each] for each in running)]
+        wanted = self._shapes[family]
+        shapes = [wanted, *(self._shapes[each] for each in running)]
         cpus, gpus = sum(shape.cpus for shape in shapes), sum(shape.gpus for shape in shapes)
         return cpus <= self.cpus and gpus <= self._gpus + _TOLERANCE and shapes.count(wanted) <= self._most[wanted]
 

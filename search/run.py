@@ -27,7 +27,7 @@ from search.progress import Progress
 from search.provenance import provenance
 from search.room import Room
 from search.searcher import Searcher
-from search.weights import prepare_weights
+from search.weights import check_same_weights, find_weights, pretrain, weights_provenance
 from spaces.errors import InputError
 from spaces.family import Family
 from trainables.checkpoint import TrialCheckpoints
@@ -78,11 +78,14 @@ def start(plan: Plan, run: RunFolder, cache: Path, console: Console) -> Outcome:
     """
     _check_new(run)
     console.print("reading the data ...")
-    data = load_training(plan.data, cache)
-    run.path.mkdir(parents=True, exist_ok=True)
+    data, weights = load_training(plan.data, cache), find_weights(plan)
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{run.path}: the run's folder cannot be made ({error.strerror})") from error
     with _locked(run):
         _check_new(run)
-        return _session(plan, run, data, cache, console, past=())
+        return _session(plan, run, data, weights, cache, console, past=())
 
 
 def resume(plan: Plan, run: RunFolder, cache: Path, console: Console) -> Outcome:
@@ -95,21 +98,26 @@ def resume(plan: Plan, run: RunFolder, cache: Path, console: Console) -> Outcome
     with _locked(run):
         past = read_events(run.measurements)
         console.print("reading the data ...")
-        data = load_training(plan.data, cache)
+        data, weights = load_training(plan.data, cache), find_weights(plan)
         _check_same_data(run, data)
-        return _session(plan, run, data, cache, console, past)
+        return _session(plan, run, data, weights, cache, console, past)
 
 
 def _session(
-    plan: Plan, run: RunFolder, data: TrainingData, cache: Path, console: Console, past: Sequence[Event]
+    plan: Plan,
+    run: RunFolder,
+    data: TrainingData,
+    found: dict[str, Path],
+    cache: Path,
+    console: Console,
+    past: Sequence[Event],
 ) -> Outcome:
     where = plan.cluster
     console.print("starting Ray ..." if where.address == LOCAL else f"joining the cluster {where.address} ...")
     with session(where.address, where.cpus, where.gpus) as nodes, Journal(run.measurements) as journal:
         room = Room(plan.resources, nodes, plan.space.families)
         write_plan(plan, run.plan)
-        earlier = run.provenance_values() if run.provenance.exists() else None
-        write_whole(run.provenance, json.dumps(provenance(plan, data, total(nodes), earlier), indent=2))
+        _write_provenance(plan, run, data, total(nodes))
         searcher = Searcher(run.study, plan.space, plan.seed, plan.startup_trials, trials_of(past))
         engine = Engine(plan, searcher, past, journal.append, room)
         with Board(run.tensorboard, engine) as board, Progress(engine, console) as progress, _interruptible(engine):
@@ -117,16 +125,23 @@ def _session(
             engine.listen(progress.hear)
             engine.listen(lambda event: _forget_state(run, event))
             engine.begin()
-            weights = prepare_weights(plan, engine, cache, room.cpus, progress.say)
+            weights = pretrain(plan, engine, cache, room.cpus, found, progress.say)
             if weights is not None:
-                _search(engine, run, cache, progress, room, weights)
+                _remember_weights(run, weights)
+                _search(engine, run, data, cache, progress, room, weights)
             engine.close()
         write_csv(leaderboard([run]), run.leaderboard)
         return Outcome(run, tuple(engine.trials.values()), engine.elapsed, engine.incumbent, engine.was_interrupted)
 
 
 def _search(
-    engine: Engine, run: RunFolder, cache: Path, progress: Progress, room: Room, weights: dict[str, Path]
+    engine: Engine,
+    run: RunFolder,
+    data: TrainingData,
+    cache: Path,
+    progress: Progress,
+    room: Room,
+    weights: dict[str, Path],
 ) -> None:
     """Let Tune run trials until the engine says that the session is over."""
     from ray import tune
@@ -139,17 +154,19 @@ def _search(
     job = Job(
         checkpoints=run.checkpoints.resolve(),
         data=plan.data,
+        fingerprint=data.fingerprint,
+        split=data.split,
         cache=cache.resolve(),
         scale=plan.fidelity,
-        threads={family: shape.cpus for family, shape in room.shapes.items()},
+        threads={family: room.shape(family).cpus for family in Family},
         weights=weights,
         fake_seconds=plan.fake.seconds if plan.fake else None,
     )
 
     def resources_of(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        shape = room.shapes[Family(config["config"]["family"])]
-        gpu = {"GPU": shape.gpus} if shape.gpus else {}
-        return tune.PlacementGroupFactory([{"CPU": shape.cpus, **gpu}])
+        resources = room.shape(Family(config["config"]["family"]))
+        gpu = {"GPU": resources.gpus} if resources.gpus else {}
+        return tune.PlacementGroupFactory([{"CPU": resources.cpus, **gpu}])
 
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(room.concurrency)
     shutil.rmtree(run.tune, ignore_errors=True)
@@ -172,6 +189,24 @@ def _search(
             verbose=0,
         ),
     ).fit()
+
+
+def _write_provenance(plan: Plan, run: RunFolder, data: TrainingData, resources: dict[str, float]) -> None:
+    earlier = run.provenance_values() if run.provenance.exists() else None
+    write_whole(run.provenance, json.dumps(provenance(plan, data, resources, earlier), indent=2))
+
+
+def _remember_weights(run: RunFolder, weights: dict[str, Path]) -> None:
+    """Add the weights to the run's provenance, where a resume finds that they are still the same.
+
+    Raises:
+        InputError: If they are not.
+    """
+    if not weights:
+        return
+    values, now = run.provenance_values(), weights_provenance(weights)
+    check_same_weights(values.get("weights", {}), now)
+    write_whole(run.provenance, json.dumps({**values, "weights": now}, indent=2))
 
 
 def _forget_state(run: RunFolder, event: Event) -> None:

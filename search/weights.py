@@ -1,61 +1,114 @@
 """The files of weights that a search's trials start from: found, fetched or made once, before the first trial."""
 
-import os
+import hashlib
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from search.engine import Engine
 from search.plan import Plan
 from spaces.errors import InputError
 
+FACES = "faces"
 
-def prepare_weights(
-    plan: Plan, engine: Engine, cache: Path, cpus: int, say: Callable[[str], None]
+
+def find_weights(plan: Plan) -> dict[str, Path]:
+    """The files of weights that `plan` names, by `weights_key`, all but `faces`; each is fetched and fits its network.
+
+    Raises:
+        InputError: If weights cannot be found, fetched or read, or do not fit.
+    """
+    named = [(arch, weights) for _, arch, weights in plan.starting_weights]
+    if plan.needs_pretraining:
+        named.append((plan.pretraining.arch, plan.pretraining.weights))
+    wanted = sorted({(arch, weights) for arch, weights in named if weights not in ("none", FACES)})
+    if plan.fake or not wanted:
+        return {}
+    from trainables.backbones import empty_net
+    from trainables.weights import load_backbone, resolve_weights, weights_key
+
+    files = {}
+    for arch, weights in wanted:
+        path = resolve_weights(arch, weights)
+        assert path is not None, "only none has no file"
+        load_backbone(empty_net(arch), path)
+        files[weights_key(arch, weights)] = path.resolve()
+    return files
+
+
+def pretrain(
+    plan: Plan, engine: Engine, cache: Path, cpus: int, found: Mapping[str, Path], say: Callable[[str], None]
 ) -> dict[str, Path] | None:
-    """Every file of weights the space names, by `weights_key`; None if the session ended before they were made.
+    """The files of `found` and, if the space names them, `faces` weights; None if the session ended before.
 
     Args:
         plan: The plan.
         engine: Says when the session is over: pretraining counts towards its time.
         cache: The node's folder for shared work.
         cpus: CPUs of the session, all of which pretraining may use.
+        found: What `find_weights` gave.
         say: Shows a person what is under way.
 
     Raises:
-        InputError: If weights cannot be found, fetched or made.
+        InputError: If pretraining failed.
     """
-    wanted = sorted({(arch, weights) for _, arch, weights in plan.starting_weights if weights != "none"})
-    if plan.fake or not wanted:
-        return {}
-    from trainables.weights import resolve_weights, weights_key
-
-    files = {}
-    for arch, weights in wanted:
-        path = _pretrain(plan, engine, cache, cpus, say) if weights == "faces" else resolve_weights(arch, weights)
-        if path is None:
-            return None
-        files[weights_key(arch, weights)] = path.resolve()
-    return files
-
-
-def _pretrain(plan: Plan, engine: Engine, cache: Path, cpus: int, say: Callable[[str], None]) -> Path | None:
-    """The `faces` weights of `plan`; None if the session ended before they were ready."""
+    if plan.fake or not plan.needs_pretraining:
+        return dict(found)
+    if engine.is_over:
+        return None
     from trainables.base import TrainingError
     from trainables.data.protocol import load_pretraining
     from trainables.pretraining import PretrainingStopped, pretrained
+    from trainables.threads import usable_cpus
+    from trainables.weights import weights_key
 
     data = load_pretraining(plan.data, cache)
     arch, began = plan.pretraining.arch, time.time()
 
     def listen(share: float, loss: float) -> bool:
-        say(f"pretraining {arch}: {share:.0%} done, training loss {loss:.3f}, {time.time() - began:.0f} s")
+        if math.isnan(loss):
+            say(f"pretraining {arch}: another process is doing it, waiting, {time.time() - began:.0f} s")
+        else:
+            say(f"pretraining {arch}: {share:.0%} done, training loss {loss:.3f}, {time.time() - began:.0f} s")
         return not engine.is_over
 
     say(f"pretraining {arch} on {len(data.images):,} faces of seven emotions, unless that was done before ...")
     try:
-        return pretrained(plan.pretraining, data, cache, min(cpus, os.cpu_count() or 1), listen)
+        path = pretrained(plan.pretraining, data, cache, min(cpus, usable_cpus()), listen, found)
     except PretrainingStopped:
         return None
     except TrainingError as error:
         raise InputError(f"pretraining: {error}") from error
+    return {**found, weights_key(arch, FACES): path.resolve()}
+
+
+def weights_provenance(files: Mapping[str, Path]) -> dict[str, Any]:
+    """What to remember of files of weights: the sha256 of each and, of pretrained ones, what pretraining was."""
+    from trainables.pretraining import pretraining_record
+
+    return {
+        key: {"sha256": _sha256(path), "pretraining": pretraining_record(path) if key.endswith(f" {FACES}") else None}
+        for key, path in files.items()
+    }
+
+
+def check_same_weights(began_with: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Make sure that a resumed run goes on with the weights it began with.
+
+    Raises:
+        InputError: If a file is another.
+    """
+    for key, entry in now.items():
+        before = began_with.get(key)
+        if before and before["sha256"] != entry["sha256"]:
+            raise InputError(
+                f"weights {key!r}: the file is not the one this run began with (sha256 {entry['sha256'][:16]}.., then "
+                f"{before['sha256'][:16]}..); put that one back, or begin a new run"
+            )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -43,11 +43,6 @@ def test_a_cluster_has_the_cpus_it_has():
         validate_plan({"budget": {"trials": 1}, "cluster": {"address": "auto", "cpus": 2}}, "plan")
 
 
-def test_above_one_a_number_of_gpus_is_whole():
-    with pytest.raises(InputError, match=r"resources.resnet.gpus: above 1 a number of GPUs is whole, received 1.5"):
-        validate_plan({"budget": {"trials": 1}, "resources": {"resnet": {"gpus": 1.5}}}, "plan")
-
-
 def test_auto_looks_where_ray_does(tmp_path, monkeypatch):
     with pytest.raises(ClusterError, match="no cluster runs on this machine"):
         find_cluster()

@@ -171,7 +171,7 @@ def test_the_doctor_looks_at_every_node(cluster):
     found = cluster.json("doctor", "plan.yaml")
     assert found["ok"]
     names = [check["name"] for check in found["checks"]]
-    assert {"token", "data", "run folder", "Ray", "resources", "GPUs", "disk"} <= set(names)
+    assert {"token", "data", "weights", "run folder", "Ray", "resources", "GPUs", "disk"} <= set(names)
     assert names.count("versions") == names.count("clock") == 2
     settings = ["--set", "resources.svm.cpus=3", "--data", "nowhere.csv", "--runs", "plan.yaml/runs"]
     found = cluster.json("doctor", "plan.yaml", *settings, code=1)

@@ -20,7 +20,7 @@ from trainables.data.decode import whole_face
 from trainables.data.demo import draw_faces
 from trainables.data.describe import describe, tables
 from trainables.data.faceset import EMOTIONS, TEST, TRAIN, Crops, FaceSet
-from trainables.data.protocol import Verdict, judge, load_test, load_training, split
+from trainables.data.protocol import Verdict, judge, load_pretraining, load_test, load_training, split
 from trainables.data.sources import read_source
 from trainables.data.spec import CropSpec, DataSpec, ProtocolSpec
 from trainables.data.store import load_faceset
@@ -122,6 +122,11 @@ def test_pictures_without_a_face_are_dropped_from_every_split(photos: str, cache
     kept = {name for name, found in zip(stored.names, stored.crops.found, strict=True) if found}
     in_a_class = {name for name, label in zip(stored.names, stored.emotions, strict=True) if label not in (2, 5)}
     assert used == kept & in_a_class
+    pretraining = load_pretraining(spec, cache)
+    assert pretraining.split == data.split
+    clean = {image.tobytes() for image in stored.images[stored.crops.found]}
+    assert {image.tobytes() for image in pretraining.images} <= clean
+    assert not {image.tobytes() for image in pretraining.images} & {image.tobytes() for image in data.validation.images}
 
 
 @pytest.mark.parametrize("missing", ["keep", "drop"])

@@ -5,7 +5,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.plan import Plan, absolute, read_plan, validate_plan, write_plan
+from search.plan import PRETRAINING, Plan, absolute, read_plan, validate_plan, write_plan
 from spaces.errors import InputError
 from trainables.data.spec import CropSpec
 
@@ -55,7 +55,10 @@ def test_settings_reach_every_depth(plan_file):
         ("budget: {trials: 5}\nfidelity: {maximum: 26}", "maximum must be a power of eta"),
         ("budget: {trials: 5}\nspace: {svm: {C: {low: 0, high: 1}}}", "space.svm: C allows 0.0, but"),
         ("budget: {trials: 5}\nspace: {svm: {C: [x]}}", "space.svm.C.0: input should be a valid number"),
-        ("budget: {trials: 5}\ncluster: {address: elsewhere}", "cluster.address: expected local, auto or the host:port"),
+        (
+            "budget: {trials: 5}\ncluster: {address: elsewhere}",
+            "cluster.address: expected local, auto or the host:port",
+        ),
         ("budget: {trials: 5}\ndata: {protocol: {negative: [bored]}}", "negative names 'bored'; allowed are angry"),
         (
             "budget: {trials: 5}\ndata: {crop: eyes}",
@@ -183,3 +186,27 @@ def test_faces_weights_are_there_for_one_architecture():
         validate_plan({"budget": {"trials": 1}, "space": {"resnet": {**resnet, "arch": "resnet34"}}}, "test")
     with pytest.raises(InputError, match="cannot start from the faces weights"):
         validate_plan({"budget": {"trials": 1}, "pretraining": {"weights": "faces"}}, "test")
+
+
+def test_what_a_plan_says_of_pretraining_leaves_the_other_defaults():
+    plan = validate_plan({"budget": {"trials": 1}, "pretraining": {"epochs": 3}}, "test")
+    assert plan.pretraining == PRETRAINING.model_copy(update={"epochs": 3})
+
+
+def test_paths_of_weights_are_made_absolute():
+    space = {"resnet": {"weights": ["none", "mine.pth"]}, "svm": {"features": {"weights": ["faces", "mine.pth"]}}}
+    plan = absolute(validate_plan({"budget": {"trials": 1}, "space": space}, "test"))
+    assert plan.space.resnet.weights == ("none", str(Path("mine.pth").resolve()))
+    assert plan.space.svm.features.weights == ("faces", str(Path("mine.pth").resolve()))
+
+
+def test_embeddings_need_the_stem_they_were_pretrained_with():
+    space = {"svm": {"features": {"kind": "embedding"}}}
+    with pytest.raises(InputError, match="embeddings see through the stem imagenet"):
+        validate_plan({"budget": {"trials": 1}, "space": space, "pretraining": {"stem": "small"}}, "test")
+
+
+def test_a_date_that_does_not_exist_is_told_in_a_sentence(tmp_path: Path):
+    (tmp_path / "plan.yaml").write_text("seed: 2020-13-45\n")
+    with pytest.raises(InputError, match="not valid YAML"):
+        read_plan(tmp_path / "plan.yaml")

@@ -1,6 +1,7 @@
 """What fits at once."""
 
 import pytest
+from pydantic import ValidationError
 
 from search.plan import Resources
 from search.room import Room
@@ -30,13 +31,6 @@ def test_thirds_of_a_gpu_make_a_whole_one():
     assert thirds.fits(SVM, [RESNET, RESNET, RESNET])
 
 
-def test_a_resnet_gets_a_gpu_where_there_is_one_unless_told_otherwise():
-    assert room({"CPU": 4, "GPU": 2}).shapes[RESNET] == (1, 1.0)
-    assert room({"CPU": 4, "GPU": 2}).shapes[SVM] == (1, 0.0)
-    assert room({"CPU": 4}).shapes[RESNET] == (1, 0.0)
-    assert room({"CPU": 4, "GPU": 2}, resnet={"gpus": 0}).shapes[RESNET] == (1, 0.0)
-
-
 def test_a_trial_needs_one_machine_that_holds_it():
     nodes = [{"CPU": 3}, {"CPU": 3, "GPU": 1}]
     families = (SVM, RESNET)
@@ -54,3 +48,15 @@ def test_a_family_that_never_fits_is_refused():
         InputError, match="resources.resnet: a trial asks for 2 CPUs and 1 GPUs.*offers 2 CPUs and 0 GPUs"
     ):
         room({"CPU": 2}, resnet={"cpus": 2, "gpus": 1})
+
+
+def test_resnets_take_a_gpu_where_there_is_one_unless_told_otherwise():
+    assert room({"CPU": 4, "GPU": 2}).shape(RESNET).gpus == 1
+    assert room({"CPU": 4, "GPU": 2}).shape(SVM).gpus == 0
+    assert room({"CPU": 4}).shape(RESNET).gpus == 0
+    assert room({"CPU": 4, "GPU": 2}, resnet={"gpus": 0}).shape(RESNET).gpus == 0
+
+
+def test_more_than_one_gpu_is_a_whole_number():
+    with pytest.raises(ValidationError, match=r"whole numbers can be had; received 1.5"):
+        Resources.model_validate({"resnet": {"gpus": 1.5}})

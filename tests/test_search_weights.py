@@ -40,6 +40,8 @@ def test_trials_of_two_families_share_one_pretraining(fertune: CommandLine):
     assert {trial.family for trial in trials} == {"svm", "resnet"}
     assert not any(trial.reason for trial in trials)
     exported = fertune.json("export", "runs/one")
+    card = (fertune.folder / exported["artifact"] / "README.md").read_text()
+    assert "pretrained on the clean training faces of all seven emotions" in card
     picture = fertune.folder / "sheet.png"
     fertune.run("data", "sample", "--out", str(picture))
     assert fertune.json("predict", exported["artifact"], str(picture))[0]["label"]

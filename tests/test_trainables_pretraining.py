@@ -1,6 +1,10 @@
 """Pretraining a backbone in the domain: done once, for one split, and resumed where it was killed."""
 
+import fcntl
 import json
+import math
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +18,7 @@ from trainables.base import Task
 from trainables.data.protocol import PretrainingData
 from trainables.pretraining import RECORD, PretrainingStopped, pretrained
 from trainables.resnet import ResnetLearner
-from trainables.weights import read_tensors, weights_key
+from trainables.weights import read_tensors, weights_key, write_tensors
 
 CONFIG = ResnetConfig(epochs=2, batch_size=8, image_size=32, ema=0.9, schedule="one_cycle", mixup=0.2)
 QUICK = CONFIG.model_copy(update={"epochs": 1, "batch_size": 112})
@@ -52,6 +56,30 @@ def test_what_was_made_once_is_used_again_and_another_split_is_not(tmp_path: Pat
     for other in (replace(DATA, split="6" * 32), replace(DATA, fingerprint="a" * 32)):
         assert pretrained(QUICK, other, tmp_path, 1) != made
     assert pretrained(QUICK.model_copy(update={"mixup": 0.0}), DATA, tmp_path, 1) != made
+
+
+def test_a_kill_at_the_very_end_costs_nothing(tmp_path: Path) -> None:
+    made = pretrained(QUICK, DATA, tmp_path, 1)
+    last = made.parent / "27"
+    last.mkdir()
+    made.replace(last / "net.safetensors")  # as if it had been killed just before the weights were moved
+    shutil.copyfile(made.parent / RECORD, last / RECORD)
+    write_tensors({}, last / "training.safetensors")
+    assert len(_files(pretrained, tmp_path)) == 3
+    last.mkdir()  # and just after
+    assert len(_files(pretrained, tmp_path)) == 3
+
+
+def _files(make: Callable[..., Path], cache: Path) -> list[Path]:
+    return list(make(QUICK, DATA, cache, 1, lambda share, loss: pytest.fail("trained again")).parent.iterdir())
+
+
+def test_who_waits_for_another_process_may_stop_waiting(tmp_path: Path) -> None:
+    made = pretrained(QUICK, DATA, tmp_path, 1)
+    with (made.parent / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(PretrainingStopped):
+            pretrained(QUICK, DATA, tmp_path, 1, lambda share, loss: not math.isnan(loss))
 
 
 def test_a_trial_starts_from_the_pretrained_backbone(tmp_path: Path) -> None:

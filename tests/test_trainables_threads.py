@@ -50,3 +50,11 @@ def test_no_library_is_loaded_to_be_limited() -> None:
 def test_fewer_than_one_thread_is_refused(count: int) -> None:
     with pytest.raises(ValueError, match=f"at least 1 thread, received {count}"):
         limit_threads(count)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not confine processes to CPUs")
+def test_a_process_confined_to_one_cpu_counts_one():
+    command = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+    command += "from trainables.threads import usable_cpus; print(usable_cpus())"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1"

@@ -112,7 +112,7 @@ class ForestLearner(HandmadeLearner[ForestConfig, ForestModel]):
         require(faces.labels, 1)
         labels = np.tile(faces.labels, copies(config.features))
         if self._vectors is None:
-            embedder = self._embedder
+            embedder = self._model.features.embedder if self._model else self._embedder
             raw = raw_features(config.features, training_copies(config.features, faces.images), embedder)
             if self._model is None:
                 self._model = ForestModel(config, Features.fit(config.features, raw, embedder), self._seedling())

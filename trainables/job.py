@@ -15,6 +15,8 @@ class Job(BaseModel):
     Attributes:
         checkpoints: The run's folder of checkpoints, absolute, reachable from every node.
         data: The data of the search.
+        fingerprint: The content hash of its source, as the driver read it.
+        split: The hash of what is held out, likewise.
         cache: The node's folder for parsed data, absolute.
         scale: The scale of fidelities.
         threads: CPU threads of a trial, by family.
@@ -26,6 +28,8 @@ class Job(BaseModel):
 
     checkpoints: Path
     data: DataSpec
+    fingerprint: str
+    split: str
     cache: Path
     scale: Fidelity
     threads: dict[str, int]

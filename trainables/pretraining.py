@@ -6,31 +6,43 @@ hash of what was held out: another split pretrains again. The work is done once 
 """
 
 import fcntl
+import math
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
-from typing import TypeAlias
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from spaces.errors import InputError
 from spaces.fidelity import Fidelity
 from spaces.resnet import ResnetConfig
+from trainables.base import TrainingError
 from trainables.data.faceset import EMOTIONS
 from trainables.data.protocol import PretrainingData
 from trainables.files import read_form
 from trainables.finetuning import Examples, FineTuning
-from trainables.precision import Compute, cpu_threads
-from trainables.weights import read_into, read_tensors, starting_net, write_tensors
+from trainables.precision import Compute, cpu_threads, out_of_memory, release_memory
+from trainables.weights import (
+    read_into,
+    read_tensors,
+    resolve_weights,
+    starting_net,
+    weights_key,
+    write_tensors,
+)
 
 _SCALE = Fidelity()
 _SEED = 0
 _FORMAT = 1  # part of the key: to be raised when the training loop changes what it computes
 
-RECORD = "pretraining.json"
+WEIGHTS, RECORD = "weights.safetensors", "pretraining.json"
+LOCK_POLL_SECONDS = 5.0
 
 
 class Record(BaseModel):
@@ -50,7 +62,8 @@ class Record(BaseModel):
 
 
 Listener: TypeAlias = Callable[[float, float], bool]
-"""Called after each part with the share done and the mean training loss of the part; False asks to stop."""
+"""Called after each part with the share done and the mean training loss of the part, and while another process is at
+it, now and then, with a loss that is not a number; False asks to stop."""
 
 
 class PretrainingStopped(Exception):  # noqa: N818 (not an error: the caller asked for it)
@@ -62,7 +75,12 @@ def _go_on(share: float, loss: float) -> bool:
 
 
 def pretrained(
-    config: ResnetConfig, data: PretrainingData, cache: Path, threads: int, listener: Listener = _go_on
+    config: ResnetConfig,
+    data: PretrainingData,
+    cache: Path,
+    threads: int,
+    listener: Listener = _go_on,
+    files: Mapping[str, Path] = MappingProxyType({}),
 ) -> Path:
     """The weights file of a backbone pretrained on `data`, made now unless `cache` holds it.
 
@@ -74,6 +92,7 @@ def pretrained(
         cache: The node's folder for shared work.
         threads: CPU threads to use.
         listener: Hears of progress.
+        files: Files of weights by `weights_key`, for what pretraining itself starts from.
 
     Returns:
         A safetensors file: the tensors of `config.arch` by torchvision's names, with a head of seven emotions.
@@ -84,29 +103,65 @@ def pretrained(
         PretrainingStopped: If `listener` returned False.
         TrainingError: If training failed.
     """
-    folder = cache / f"faces-weights-{config.arch}-{_key(config, data)}"
-    weights = folder / "weights.safetensors"
+    start = files.get(weights_key(config.arch, config.weights)) or resolve_weights(config.arch, config.weights)
+    folder = cache / f"faces-weights-{config.arch}-{_key(config, data, start)}"
+    weights = folder / WEIGHTS
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder / ".lock"):
+        with _locked(folder / ".lock", listener):
             if not weights.is_file():
                 with cpu_threads(threads):
-                    _train(config, data, folder, listener)
+                    _train(config, data, folder, listener, files)
                 last = _checkpoints(folder)[-1]
-                (last / RECORD).replace(folder / RECORD)
+                # In this order a kill at any point leaves either a checkpoint to go on from or whole weights.
+                shutil.copyfile(last / RECORD, folder / RECORD)
                 (last / "net.safetensors").replace(weights)
-                shutil.rmtree(last)
+            for checkpoint in _checkpoints(folder):
+                shutil.rmtree(checkpoint)
     except OSError as error:
         raise InputError(f"{folder}: cannot keep pretrained weights here ({error.strerror or error})") from error
     return weights
 
 
-def _train(config: ResnetConfig, data: PretrainingData, folder: Path, listener: Listener) -> None:
-    """Train from the last checkpoint in `folder` to the end, whose checkpoint stays."""
+def pretraining_record(weights: Path) -> dict[str, Any]:
+    """What lies beside the file `weights` that `pretrained` gave, as plain values."""
+    return read_form(Record, weights.parent / RECORD).model_dump(mode="json")
+
+
+def _train(
+    config: ResnetConfig, data: PretrainingData, folder: Path, listener: Listener, files: Mapping[str, Path]
+) -> None:
+    """Train from the last checkpoint in `folder` to the end, whose checkpoint stays.
+
+    Raises:
+        PretrainingStopped: If `listener` asks for it.
+        TrainingError: If training diverged or memory did not suffice.
+    """
     compute = Compute.best()
+    try:
+        _train_on(compute, config, data, folder, listener, files)
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, TrainingError) or not out_of_memory(error):
+            raise
+        reason = str(error).partition("\n")[0]
+        raise TrainingError(f"out of memory with batches of {config.batch_size} ({reason})") from None
+    finally:
+        release_memory(compute)  # the trials to come need it
+
+
+def _train_on(
+    compute: Compute,
+    config: ResnetConfig,
+    data: PretrainingData,
+    folder: Path,
+    listener: Listener,
+    files: Mapping[str, Path],
+) -> None:
     examples = Examples(data.images, data.emotions, len(EMOTIONS), data.emotions, balanced=False)
-    net = starting_net(config, _SEED, len(EMOTIONS))
     done = _checkpoints(folder)[-1:]
+    if done and int(done[0].name) == _SCALE.maximum:
+        return
+    net = starting_net(config, _SEED, len(EMOTIONS), files)
     if done:
         net.load_state_dict(read_tensors(done[0] / "net.safetensors"))
     training = FineTuning(compute.place(net), config, examples, _SEED, compute)
@@ -142,13 +197,32 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("[0-9]*"), key=lambda path: int(path.name))
 
 
-def _key(config: ResnetConfig, data: PretrainingData) -> str:
-    parts = (str(_FORMAT), config.model_dump_json(), data.fingerprint, data.split)
-    return blake2b("\n".join(parts).encode(), digest_size=12).hexdigest()
+def _key(config: ResnetConfig, data: PretrainingData, start: Path | None) -> str:
+    """A hash of all that the weights depend on, and of what was held out."""
+    plain = config.model_copy(update={"weights": "none"})
+    parts = (str(_FORMAT), plain.model_dump_json(), data.fingerprint, data.split)
+    content = blake2b("\n".join(parts).encode(), digest_size=12)
+    content.update(np.ascontiguousarray(data.images).data)
+    content.update(data.emotions.tobytes())
+    if start is not None:
+        content.update(start.read_bytes())
+    return content.hexdigest()
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path, listener: Listener) -> Iterator[None]:
+    """Hold the lock at `path`; while another process does, ask `listener` now and then whether to go on waiting.
+
+    Raises:
+        PretrainingStopped: If not.
+    """
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not listener(0.0, math.nan):
+                    raise PretrainingStopped from None
+                time.sleep(LOCK_POLL_SECONDS)
         yield

@@ -184,7 +184,8 @@ class SvmLearner(HandmadeLearner[SvmConfig, SvmModel]):
 
     Each fidelity is fitted anew on its subset. Probabilities come from Platt scaling by hold-out: machines fitted on
     80 % of the subset decide on the other 20 %, altered copies left out, which calibrates the decisions of the machines
-    fitted on the whole subset.
+    fitted on the whole subset. With embeddings of `faces` weights the held-out faces are not quite unseen, for the
+    backbone was pretrained on them: such probabilities are somewhat too sure of themselves.
     """
 
     model_class = SvmModel

@@ -1,9 +1,17 @@
 """How many CPU threads this process computes with."""
 
+import os
 import sys
 
 import cv2
 from threadpoolctl import ThreadpoolController
+
+
+def usable_cpus() -> int:
+    """The CPUs this process may run on: fewer than the machine has where it is confined to some of them."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def limit_threads(count: int) -> None:

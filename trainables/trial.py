@@ -15,6 +15,7 @@ import numpy as np
 import ray
 from ray import tune
 
+from spaces.errors import InputError
 from trainables.base import Learner, Task, TrainingError
 from trainables.checkpoint import TrialCheckpoints
 from trainables.data.protocol import TrainingData, load_training
@@ -72,7 +73,7 @@ class Trial(tune.Trainable):
                 if unseen is not None:
                     return unseen
             return self._next_rung(began)
-        except TrainingError as error:
+        except (TrainingError, InputError) as error:
             self.learner = None
             return {"trial": self.assignment.trial, "failed": str(error)}
 
@@ -87,6 +88,8 @@ class Trial(tune.Trainable):
                 return report
         hits = _training_data.cache_info().hits
         data = _training_data(self.job.data, self.job.cache)
+        if (data.fingerprint, data.split) != (self.job.fingerprint, self.job.split):
+            raise InputError(f"{self.job.data.source}: the data are not what they were when the search began")
         self.cache_hit = _training_data.cache_info().hits > hits
         self.learner = self._build(
             Task(data.train, self.assignment.seed, self.job.scale, self._threads, self.job.weights)

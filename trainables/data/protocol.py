@@ -127,7 +127,7 @@ def load_pretraining(spec: DataSpec, cache: Path) -> PretrainingData:
         InputError: If the source cannot be read.
     """
     stored = load_faceset(spec, cache)
-    parts = split(stored, spec.protocol)
+    parts = split(stored, spec.protocol, spec.drops_faceless)
     held_out = _held_out(stored, parts)
     clean = np.isin(parts.verdicts, (Verdict.KEPT, Verdict.NO_CLASS)) & (stored.usage == TRAIN)
     rows = np.flatnonzero(clean & ~np.isin(stored.digests, held_out))
