@@ -17,7 +17,7 @@ from rich.text import Text
 
 from cluster.errors import ClusterError
 from results.run_folder import RunFolder
-from search import cli_data
+from search import cli_cluster, cli_data
 from search import plan as plans
 from search.cli_output import Output
 from spaces.errors import InputError
@@ -30,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(cli_data.app, name="data")
+app.add_typer(cli_cluster.app, name="cluster")
 
 PlanFile = Annotated[Path | None, typer.Argument(metavar="PLAN", help="The plan, a YAML file; see examples/.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, such as runs/quick.")]
@@ -141,6 +142,27 @@ def status(run: RunArgument, json: Json = False) -> None:
 
 
 @app.command()
+def doctor(
+    plan: Annotated[Path | None, typer.Argument(metavar="[PLAN]", help="The plan; default: any search here.")] = None,
+    data: Annotated[str | None, typer.Option(help="As of `fertune search` (data.source).")] = None,
+    runs: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    settings: Set = None,
+    json: Json = False,
+) -> None:
+    """Check what a search needs, on every machine, before anything is spent; exit 1 if it cannot run."""
+    from search.doctor import can_run, examine, table, values
+
+    if plan is None and (data or settings):
+        raise InputError("--data and --set change a plan: give one")
+    flags = {"data.source": data}
+    checked = plans.absolute(plans.read_plan(plan, settings or (), flags)) if plan else None
+    checks = examine(checked, runs, cache_folder())
+    Output(json).show(values(checks), table(checks))
+    if not can_run(checks):
+        raise typer.Exit(1)
+
+
+@app.command()
 def board(
     run: RunArgument, port: Annotated[int, typer.Option(help="Port on loopback, 0 for any free one.")] = 6006
 ) -> None:
@@ -166,13 +188,27 @@ def results(
 
 
 @app.command()
-def select(run: RunArgument, json: Json = False) -> None:
-    """Let the incumbent meet the test set, once."""
-    from results.selection import render
+def select(
+    run: RunArgument,
+    top: Annotated[
+        int, typer.Option(min=1, help="Best trials to compare, with the best of each family if above 1.")
+    ] = 1,
+    seeds: Annotated[int, typer.Option(min=0, help="Refits of each compared trial, each with another seed.")] = 0,
+    splits: Annotated[bool, typer.Option(help="Give each refit another split of training and validation.")] = True,
+    ensemble: Annotated[bool, typer.Option("--ensemble", help="Compare an ensemble with the winner.")] = False,
+    json: Json = False,
+) -> None:
+    """Compare the best trials, and let the winner meet the test set, once."""
+    from results.comparison import Rules
     from results.selection import select as choose
+    from results.selection_view import render
 
-    selection = choose(_learned(run), cache_folder())
-    Output(json).show(selection, render(selection))
+    output = Output(json)
+    rules = Rules(top, seeds, splits, ensemble)
+    selection = choose(
+        _learned(run), cache_folder(), rules, lambda line: output.progress.print(Text(line), soft_wrap=True)
+    )
+    output.show(selection, render(selection))
 
 
 @app.command()
@@ -181,7 +217,7 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Folder to make; default: exports/ and the run's name.")] = None,
     json: Json = False,
 ) -> None:
-    """Write the incumbent as an artifact that can be copied and used anywhere."""
+    """Write the selected model, else the incumbent, as an artifact that can be copied and used anywhere."""
     from results.export import export as write
 
     folder = _learned(run)

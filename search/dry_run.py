@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cluster.address import LOCAL
 from search.plan import Cluster, Plan
 from search.room import Room
 from spaces.family import Family
@@ -52,6 +53,7 @@ def outline(plan: Plan, available: dict[str, float]) -> dict[str, Any]:
         "margin": plan.margin,
         "startup_trials": plan.startup_trials,
         "budget": plan.budget.model_dump(mode="json"),
+        "address": plan.cluster.address,
         "available": available,
         "resources": resources,
         "at_once": room.concurrency,
@@ -77,6 +79,8 @@ def outline_text(facts: dict[str, Any]) -> RenderableType:
         f"budget     {budget}",
         f"machine    {available['CPU']:g} CPUs, {available['GPU']:g} GPUs: at most {facts['at_once']} trials at once",
     ]
+    if facts["address"] != LOCAL:
+        lines.append(f"cluster    {facts['address']}, not asked: what fits is told for this machine alone")
     for family, wanted in facts["resources"].items():
         occupies = f"{wanted['cpus']} CPUs, {wanted['gpus']:g} GPUs"
         lines.append(f"{family:<10} a trial occupies {occupies}: {wanted['at_once']} at once")
