@@ -73,6 +73,8 @@ class Progress:
         trials = f"{len(engine.trials)}" + (f" of {budget.trials}" if budget.trials else "")
         left = f", {_clock(max(0.0, 60 * budget.minutes - engine.elapsed))} left" if budget.minutes else ""
         waited = f", {engine.waited} of {budget.patience} without a better one" if budget.patience else ""
+        is_limited = budget.cpu_seconds is not None or budget.gpu_seconds is not None
+        spent = Text(f"{engine.spend.describe(budget)}\n") if is_limited else Text()
         best = engine.incumbent
         leader = "none at full fidelity yet"
         if best is not None:
@@ -83,8 +85,8 @@ class Progress:
             f"{counts[Status.FAILED]} failed{waited}\n",
             ("time   ", "bold"),
             f"{_clock(engine.elapsed)}{left}\n",
-            ("spent  ", "bold"),
-            f"{engine.spend.describe(budget)}\n",
+            ("spent  " if is_limited else "", "bold"),
+            spent,
             ("best   ", "bold"),
             leader,
         )

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from test_search_status import run_of_three
+from recorded_run import run_of_three
 
 from search.cli import main
 from search.dry_run import outline

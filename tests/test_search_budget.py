@@ -1,0 +1,122 @@
+"""When a search ends, and what it counts towards that."""
+
+import io
+import time
+
+from engine_run import Run, make_plan, plan_of, report, run_to_end
+from rich.console import Console
+
+from results.leaderboard import trials_of
+from results.schema import Event, SessionStart, Status, TrialEnd, TrialStart
+from search.engine import searching_seconds
+from search.progress import Progress
+from spaces.family import Family
+from spaces.svm import SvmConfig
+
+
+def start_and_fail(trial: int, at: float) -> list[Event]:
+    config = SvmConfig(kernel="linear").model_dump(mode="json")
+    return [
+        TrialStart(trial=trial, time=at, family=Family.SVM, config=config, seed=0),
+        TrialEnd(trial=trial, time=at, status=Status.FAILED, reason="test"),
+    ]
+
+
+def test_a_larger_budget_continues_a_finished_run(tmp_path):
+    run = Run(tmp_path, make_plan(trials=4))
+    run_to_end(run.session())
+    run.plan = make_plan(trials=6)
+    run_to_end(run.session())
+    assert len(trials_of(run.events)) == 6
+
+
+def test_the_time_budget_counts_earlier_sessions(tmp_path):
+    run = Run(tmp_path, make_plan(minutes=1))
+    assert not run.session().is_over
+    long_ago = time.time() - 1000
+    run.events = [SessionStart(time=long_ago), *start_and_fail(0, long_ago + 59)]
+    assert not run.session().is_over
+    run.events = [SessionStart(time=long_ago), *start_and_fail(0, long_ago + 61)]
+    engine = run.session()
+    assert engine.is_over
+    assert engine.suggest() is None
+
+
+def test_interruptions_do_not_count_as_searching():
+    events = [SessionStart(time=10.0), *start_and_fail(0, 14.0), SessionStart(time=100.0), *start_and_fail(1, 107.0)]
+    assert searching_seconds(events) == 11.0
+    assert searching_seconds([]) == 0.0
+
+
+def test_patience_ends_a_search_and_counts_earlier_sessions(tmp_path):
+    run = Run(tmp_path, make_plan(patience=5), concurrency=1)
+    run_to_end(run.session(), 3)
+    engine = run.session()
+    run_to_end(engine)
+    assert engine.is_exhausted
+    assert engine.waited == 5
+    assert engine.incumbent is not None
+    ended = [event.trial for event in run.events if isinstance(event, TrialEnd)]
+    assert ended.index(engine.incumbent.trial) == len(ended) - 6
+    assert run.session().waited == 5
+
+
+def test_patience_counts_trials_that_all_fail(tmp_path):
+    engine = Run(tmp_path, make_plan(patience=3), concurrency=1).session()
+    while (assignment := engine.suggest()) is not None:
+        engine.report({"trial": assignment.trial, "failed": "test"})
+    assert len(engine.trials) == 3
+
+
+def test_spend_counts_stopped_and_failed_trials_and_earlier_sessions(tmp_path):
+    resources = {"forest": {"cpus": 2}, "resnet": {"cpus": 1, "gpus": 0.5}}
+    plan = plan_of(budget={"trials": 100, "cpu_seconds": 20}, resources=resources)
+    run = Run(tmp_path, plan, concurrency=6, gpus=1)
+    engine = run.session()
+    families = [engine.trials[engine.suggest().trial].family for _ in range(3)]
+    assert families == [Family.SVM, Family.FOREST, Family.RESNET]
+    engine.report({**report(0, 1, 0.5), "total_seconds": 4.0})
+    engine.report({**report(1, 1, 0.5), "total_seconds": 3.0})
+    engine.report({"trial": 1, "failed": "test"})
+    engine.report({**report(2, 1, 0.5), "total_seconds": 8.0})
+    assert engine.spend == (4 + 2 * 3 + 8, 4)
+    assert not engine.is_over
+    engine.report({**report(0, 3, 0.5), "total_seconds": 6.0})
+    assert engine.spend == (20, 4)
+    assert engine.is_over
+    again = run.session()
+    assert again.is_over
+    assert again.suggest() is None
+    run.plan = plan_of(budget={"trials": 100, "cpu_seconds": 90, "gpu_seconds": 4}, resources=resources)
+    assert run.session().is_over
+    run.plan = plan_of(budget={"trials": 100, "cpu_seconds": 90, "gpu_seconds": 5}, resources=resources)
+    assert not run.session().is_over
+
+
+def test_the_target_ends_a_search(tmp_path):
+    engine = Run(tmp_path, make_plan(trials=100, target=0.5)).session()
+    run_to_end(engine)
+    assert engine.is_over
+    assert engine.incumbent is not None
+    assert engine.incumbent.val_accuracy >= 0.5
+    assert len(engine.trials) < 100
+
+
+def test_seconds_after_the_last_report_count(tmp_path):
+    run = Run(tmp_path, make_plan())
+    engine = run.session()
+    engine.suggest()
+    time.sleep(0.2)
+    engine.close()
+    assert searching_seconds(run.events) >= 0.2
+
+
+def test_progress_tells_spend_and_patience_where_they_are_limited(tmp_path):
+    plan = make_plan(trials=12, patience=9, cpu_seconds=1000)
+    engine = Run(tmp_path, plan, concurrency=1).session()
+    run_to_end(engine, 3)
+    console = Console(file=io.StringIO(), width=100)
+    console.print(Progress(engine, console).view())
+    text = console.file.getvalue()
+    assert f"{engine.spend.cpu_seconds:.0f} of 1000 CPU-seconds" in text
+    assert f"{engine.waited} of 9 without a better one" in text
