@@ -89,7 +89,7 @@ class Measurement(_TrialEvent):
 
 
 class TrialEnd(_TrialEvent):
-    """A trial ended: at full fidelity, stopped by ASHA, or failed with a reason."""
+    """A trial ended: at full fidelity, stopped at a rung, or failed with a reason."""
 
     kind: Literal["end"] = "end"
     status: EndStatus

@@ -7,8 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from cluster.address import LOCAL
-from search.plan import Cluster, Plan
+from search.plan import Plan
 from search.room import Room
+from search.sections import Cluster
 from spaces.family import Family
 from spaces.tree import parameters_of
 from trainables.threads import usable_cpus
@@ -70,11 +71,11 @@ def outline_text(facts: dict[str, Any]) -> RenderableType:
             table.add_row(parameter["name"], parameter["domain"], parameter["when"])
         table.add_section()
     budget = ", ".join(f"{name} {value:g}" for name, value in facts["budget"].items() if value is not None)
-    available = facts["available"]
+    available, is_asha = facts["available"], facts["scheduler"] == "asha"
     lines = [
         f"points     {len(facts['points'])}, tried first; then {facts['startup_trials']} start-up trials",
         f"sampler    {facts['sampler']}",
-        f"scheduler  {facts['scheduler']}, eta {facts['eta']}, margin {facts['margin']:g}",
+        f"scheduler  {facts['scheduler']}" + (f", eta {facts['eta']}, margin {facts['margin']:g}" if is_asha else ""),
         f"rungs      {', '.join(str(rung) for rung in facts['rungs'])} ({facts['rungs_of']})",
         f"budget     {budget}",
         f"machine    {available['CPU']:g} CPUs, {available['GPU']:g} GPUs: at most {facts['at_once']} trials at once",

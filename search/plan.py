@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from cluster.address import LOCAL, check_address
 from results.run_folder import write_whole
 from search.budget import Budget
+from search.sections import Cluster, Fake, Resources, Section
 from spaces.errors import InputError
 from spaces.family import Family
 from spaces.fidelity import Fidelity
@@ -25,78 +25,6 @@ SchedulerName: TypeAlias = Literal["asha", "median", "none"]
 Rungs: TypeAlias = Literal["family", "shared"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class FamilyResources(_Section):
-    """What one trial of a family occupies.
-
-    Attributes:
-        cpus: CPUs, which are also the threads it may use.
-        gpus: GPUs, a fraction of one or whole ones; by default one for resnet where there are any, none for the others.
-    """
-
-    cpus: int = Field(default=1, ge=1)
-    gpus: float | None = Field(default=None, ge=0)
-
-    @field_validator("gpus")
-    @classmethod
-    def _whole_above_one(cls, gpus: float | None) -> float | None:
-        if gpus is not None and gpus > 1 and gpus != int(gpus):
-            raise ValueError(f"above one GPU only whole numbers can be had; received {gpus:g}")
-        return gpus
-
-
-class Resources(_Section):
-    """Resources by family; families with equal resources share warm workers."""
-
-    svm: FamilyResources = FamilyResources()
-    forest: FamilyResources = FamilyResources()
-    resnet: FamilyResources = FamilyResources()
-
-    def of(self, family: Family) -> FamilyResources:
-        """What one trial of `family` occupies."""
-        resources: FamilyResources = getattr(self, family)
-        return resources
-
-
-class Cluster(_Section):
-    """Where the search runs.
-
-    Attributes:
-        address: `local`: Ray is started on this machine, on loopback, for the time of the search. `auto`: the cluster
-            that runs on this machine. `host:port`: the one with that head. What ran before runs on afterwards.
-        cpus: Logical CPUs that `local` offers, default all.
-        gpus: Logical GPUs that `local` offers, default all.
-    """
-
-    address: str = LOCAL
-    cpus: int | None = Field(default=None, ge=1)
-    gpus: int | None = Field(default=None, ge=0)
-
-    @field_validator("address")
-    @classmethod
-    def _is_an_address(cls, address: str) -> str:
-        return check_address(address)
-
-    @model_validator(mode="after")
-    def _offers_its_own(self) -> Self:
-        if self.address != LOCAL and (self.cpus, self.gpus) != (None, None):
-            raise ValueError(f"cpus and gpus are for address local; the cluster at {self.address} offers what it has")
-        return self
-
-
-class Fake(_Section):
-    """Trials that wait instead of learning, to time and test everything else.
-
-    Attributes:
-        seconds: How long a trial waits until full fidelity.
-    """
-
-    seconds: float = Field(ge=0)
-
-
 PRETRAINING = ResnetConfig(
     epochs=12,
     batch_size=128,
@@ -110,7 +38,7 @@ PRETRAINING = ResnetConfig(
 )
 
 
-class Plan(_Section):
+class Plan(Section):
     """A search.
 
     Attributes:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from search.plan import Resources
+from search.sections import Resources
 from spaces.errors import InputError
 from spaces.family import Family
 

@@ -1,6 +1,6 @@
 """The searcher: an Optuna study over the conditional joint space, told the truth about stopped trials.
 
-A trial that ASHA stops is told to Optuna as PRUNED with its value at its fidelity, so that TPE ranks it below every
+A trial that is stopped is told to Optuna as PRUNED with its value at its fidelity, so that TPE ranks it below every
 trial of higher fidelity instead of taking an early score for a final one. The study lives in `study.journal` in the run
 folder, and can be rebuilt at any time from the run's measurements.
 """

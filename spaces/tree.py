@@ -1,6 +1,5 @@
 """The conditional tree of a space, found by asking it: which parameters there are, and when each is asked for."""
 
-import itertools
 import random
 from dataclasses import dataclass
 from typing import Any
@@ -43,26 +42,18 @@ def parameters_of(space: JointSpace, family: Family) -> list[Parameter]:
 
 
 def _when(name: str, draws: list["_Draw"]) -> str:
-    """The one choice that decides whether `name` is asked for, or the two that do together."""
+    """The choice that decides whether `name` is asked for, and its values then."""
     if all(name in draw.values for draw in draws):
         return ""
-    choices = list(dict.fromkeys(choice for draw in draws for choice in draw.choices if choice != name))
-    for count in (1, 2):
-        for deciding in itertools.combinations(choices, count):
-            groups: dict[tuple[Any, ...], set[bool]] = {}
-            for draw in draws:
-                key = tuple(draw.choices.get(choice) for choice in deciding)
-                groups.setdefault(key, set()).add(name in draw.values)
-            if all(len(asked) == 1 for asked in groups.values()):
-                return _condition(deciding, [key for key, asked in groups.items() if True in asked])
+    for choice in dict.fromkeys(choice for draw in draws for choice in draw.choices if choice != name):
+        asked = {_word(draw, choice) for draw in draws if name in draw.values}
+        if asked.isdisjoint(_word(draw, choice) for draw in draws if name not in draw.values):
+            return f"{choice} is {' or '.join(sorted(asked))}"
     return "in some cases"
 
 
-def _condition(deciding: tuple[str, ...], keys: list[tuple[Any, ...]]) -> str:
-    if len(deciding) > 1:
-        return f"depending on {' and '.join(deciding)}"
-    values = sorted({str(value) for (value,) in keys})
-    return f"{deciding[0]} is {' or '.join(values)}"
+def _word(draw: "_Draw", choice: str) -> str:
+    return str(draw.choices[choice]) if choice in draw.choices else "not asked for"
 
 
 class _Draw:

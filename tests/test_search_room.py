@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from search.plan import Resources
 from search.room import Room
+from search.sections import Resources
 from spaces.errors import InputError
 from spaces.family import Family
 

@@ -1,0 +1,82 @@
+"""Sections of the plan: what a trial occupies, where the search runs, and trials that only wait."""
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from cluster.address import LOCAL, check_address
+from spaces.family import Family
+
+
+class Section(BaseModel):
+    """A group of fields, each known by name; an unknown one is a mistake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FamilyResources(Section):
+    """What one trial of a family occupies.
+
+    Attributes:
+        cpus: CPUs, which are also the threads it may use.
+        gpus: GPUs, a fraction of one or whole ones; by default one for resnet where there are any, none for the others.
+    """
+
+    cpus: int = Field(default=1, ge=1)
+    gpus: float | None = Field(default=None, ge=0)
+
+    @field_validator("gpus")
+    @classmethod
+    def _whole_above_one(cls, gpus: float | None) -> float | None:
+        if gpus is not None and gpus > 1 and gpus != int(gpus):
+            raise ValueError(f"above one GPU only whole numbers can be had; received {gpus:g}")
+        return gpus
+
+
+class Resources(Section):
+    """Resources by family; families with equal resources share warm workers."""
+
+    svm: FamilyResources = FamilyResources()
+    forest: FamilyResources = FamilyResources()
+    resnet: FamilyResources = FamilyResources()
+
+    def of(self, family: Family) -> FamilyResources:
+        """What one trial of `family` occupies."""
+        resources: FamilyResources = getattr(self, family)
+        return resources
+
+
+class Cluster(Section):
+    """Where the search runs.
+
+    Attributes:
+        address: `local`: Ray is started on this machine, on loopback, for the time of the search. `auto`: the cluster
+            that runs on this machine. `host:port`: the one with that head. What ran before runs on afterwards.
+        cpus: Logical CPUs that `local` offers, default all.
+        gpus: Logical GPUs that `local` offers, default all.
+    """
+
+    address: str = LOCAL
+    cpus: int | None = Field(default=None, ge=1)
+    gpus: int | None = Field(default=None, ge=0)
+
+    @field_validator("address")
+    @classmethod
+    def _is_an_address(cls, address: str) -> str:
+        return check_address(address)
+
+    @model_validator(mode="after")
+    def _offers_its_own(self) -> Self:
+        if self.address != LOCAL and (self.cpus, self.gpus) != (None, None):
+            raise ValueError(f"cpus and gpus are for address local; the cluster at {self.address} offers what it has")
+        return self
+
+
+class Fake(Section):
+    """Trials that wait instead of learning, to time and test everything else.
+
+    Attributes:
+        seconds: How long a trial waits until full fidelity.
+    """
+
+    seconds: float = Field(ge=0)
