@@ -28,7 +28,7 @@ from results.describe import describe
 from results.leaderboard import TrialRecord, incumbent, trials_in
 from results.run_folder import RunFolder
 from results.schema import Status
-from results.selection import accuracy_interval
+from results.statistics import accuracy_interval
 from search.cli import cache_folder
 from spaces.features import FeatureConfig
 from spaces.forest import ForestConfig

@@ -1,4 +1,4 @@
-"""Artifacts: the incumbent of a run as a folder that can be copied, checked and used without the run.
+"""Artifacts: the winner of a run as a folder that can be copied, checked and used without the run.
 
     <artifact>/manifest.json   what it is (see `results/manifest.py`), with the sha256 of every other file
     <artifact>/README.md       the model card
@@ -23,8 +23,9 @@ from pydantic import ValidationError
 from results.leaderboard import TrialRecord
 from results.manifest import FORMAT, Manifest, Metrics, ValidationFigures
 from results.model_card import model_card
+from results.readings import reading_for, readings_of
 from results.run_folder import RunFolder
-from results.selection import incumbent_of, reading_for, readings_of
+from results.selection import selected
 from spaces.errors import InputError
 from trainables.base import Model
 from trainables.data.crop import detector_file
@@ -54,7 +55,9 @@ class Artifact:
 
 
 def export(run: RunFolder, out: Path) -> dict[str, Any]:
-    """Write the incumbent of `run` as an artifact; the test set is not read.
+    """Write the winner of `run` as an artifact; the test set is not read.
+
+    The winner is that of the last selection, or the incumbent where none was made since the last trial finished.
 
     Args:
         run: The run.
@@ -68,7 +71,7 @@ def export(run: RunFolder, out: Path) -> dict[str, Any]:
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: already exists and is not an empty folder; remove it or name another")
-    winner = incumbent_of(run)
+    winner = selected(run)
     source = run.path / winner.measurements[-1].checkpoint / MODEL
     if not source.is_dir():
         raise InputError(f"{source}: the model of trial {winner.trial} is missing from the run")

@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from results.selection import Figures, Interval
+from results.readings import Figures
+from results.statistics import Interval
 from spaces.family import Family
 from trainables.data.faceset import SIDE
 from trainables.data.spec import DataSpec

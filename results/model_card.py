@@ -8,7 +8,7 @@ import yaml
 
 from results.describe import describe
 from results.manifest import Manifest
-from results.selection import with_interval
+from results.selection_view import with_interval
 from trainables.data.spec import DataSpec
 
 _CARD = """---

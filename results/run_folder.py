@@ -2,13 +2,18 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+from pydantic import BaseModel
 
 from spaces.errors import InputError
+from spaces.fidelity import Fidelity
+from spaces.resnet import ResnetConfig
 from trainables.data.protocol import TrainingData
 from trainables.data.spec import DataSpec
+
+Section = TypeVar("Section", bound=BaseModel)
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -35,6 +40,7 @@ class RunFolder:
         self.tensorboard = path / "tensorboard"
         self.tune = path / "tune"
         self.leaderboard = path / "leaderboard.csv"
+        self.selection = path / "selection"
         self.test_readings = path / "test_readings.jsonl"
         self.lock = path / ".lock"
 
@@ -63,10 +69,21 @@ class RunFolder:
 
     def data_spec(self) -> DataSpec:
         """What the saved plan says about data."""
+        return self._section("data", DataSpec)
+
+    def fidelity(self) -> Fidelity:
+        """The scale of fidelities that the saved plan gives."""
+        return self._section("fidelity", Fidelity)
+
+    def pretraining(self) -> ResnetConfig:
+        """How the saved plan has the backbone of `faces` weights pretrained."""
+        return self._section("pretraining", ResnetConfig)
+
+    def _section(self, name: str, kind: type[Section]) -> Section:
         try:
-            return DataSpec.model_validate(self.plan_values()["data"])
+            return kind.model_validate(self.plan_values()[name])
         except (KeyError, ValueError) as error:
-            raise InputError(f"{self.plan}: what the saved plan says of `data` cannot be used") from error
+            raise InputError(f"{self.plan}: what the saved plan says of `{name}` cannot be used") from error
 
     def provenance_values(self) -> dict[str, Any]:
         """The run's provenance as plain values.

@@ -1,242 +1,299 @@
-"""Honest selection: the incumbent meets the test set once, and every reading of the test set is on record.
+"""Honest selection: candidates are compared, one wins, and the winner alone meets the test set, once.
 
-The intervals are 95 % percentile bootstrap intervals (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993,
-chapter 13).
+What was compared and found is kept in the run, in `selection/selection.json`; it holds as long as no further trial
+finishes, and `export` goes by it.
 """
 
-import time
-from collections.abc import Sequence
-from dataclasses import asdict
+import fcntl
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
-from pydantic import BaseModel, ConfigDict, TypeAdapter
-from rich import box
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
-from results.describe import describe
-from results.journal import LineWriter, read_lines
-from results.leaderboard import TrialRecord, incumbent, record_json, trials_in
-from results.run_folder import RunFolder
+from results.calibration import calibrate, recall_by_emotion
+from results.choice import choose
+from results.ensemble import blend, cross_validated, greedy_weights
+from results.folds import FOLDS
+from results.journal import LineWriter
+from results.leaderboard import TrialRecord, ranked, record_json, trials_in
+from results.predictions import kept_probabilities
+from results.readings import READING, read_test, reading_for, readings_of
+from results.refits import Refit, refit_candidates
+from results.run_folder import RunFolder, write_whole
+from results.schema import Status
+from results.statistics import accuracy_interval, gain_interval, mcnemar, optimism
 from spaces.errors import InputError
-from trainables.checkpoint import VALIDATION
 from trainables.data.faceset import CLASSES, Faces
-from trainables.data.protocol import load_test, load_training
-from trainables.families import load_model
-from trainables.metrics import Scores, score
-
-RESAMPLES = 2000
-BOOTSTRAP_SEED = 0
-
-Interval = tuple[float, float]
+from trainables.data.protocol import load_training
+from trainables.files import read_form
+from trainables.metrics import score
 
 
-class Figures(BaseModel):
-    """What the test set says of a model.
+@dataclass(frozen=True)
+class Rules:
+    """How to select.
 
     Attributes:
-        accuracy: Balanced accuracy.
-        accuracy_ci: Its interval.
-        log_loss: In nats.
-        recall: Of negative, neutral, positive.
-        confusion: Counts, rows true class, columns predicted class.
-        n: Number of faces.
+        top: How many of the best trials are compared; above 1, the best of each family is among them besides.
+        seeds: How often each is refitted; with 0 the run's own validation figures decide.
+        splits: Whether each refit has a split of training and validation of its own; otherwise all have the run's.
+        ensemble: Whether an ensemble of all finished trials is chosen and compared with the winner, too.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    accuracy: float
-    accuracy_ci: Interval
-    macro_f1: float
-    log_loss: float
-    recall: tuple[float, float, float]
-    confusion: tuple[tuple[int, int, int], ...]
-    n: int
+    top: int = 1
+    seeds: int = 0
+    splits: bool = True
+    ensemble: bool = False
 
 
-class Reading(BaseModel):
-    """One reading of the test set: a line of `test_readings.jsonl`, on disk before anyone sees it.
+class Selection(BaseModel):
+    """What is kept of a selection.
 
     Attributes:
-        time: Unix time in seconds.
-        trial: The incumbent that was read for.
-        checkpoint: Its checkpoint, relative to the run.
-        val_accuracy_ci: Interval of its balanced accuracy on validation.
-        test: What was read.
+        rules: How it was made.
+        finished: The checkpoints of the trials that had finished by then, sorted.
+        winner: The trial that won.
+        compared: What `_compared` returned.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    time: float
-    trial: int
-    checkpoint: str
-    val_accuracy_ci: Interval
-    test: Figures
-
-
-READING: TypeAdapter[Reading] = TypeAdapter(Reading)
+    rules: Rules
+    finished: tuple[str, ...]
+    winner: int
+    compared: dict[str, Any]
 
 
-def accuracy_interval(confusion: ArrayLike) -> Interval:
-    """Bootstrap interval of balanced accuracy, resampled within each class.
-
-    Drawing n faces of a class with replacement and counting the hits is one binomial draw with the class's recall, so
-    no face is drawn one by one. The seed is fixed: the same counts give the same interval.
-
-    Args:
-        confusion: Counts, (3, 3), rows true class; every class needs a face.
-
-    Returns:
-        The 2.5 and 97.5 percentiles of `RESAMPLES` resamples.
-    """
-    counts = np.asarray(confusion)
-    faces = counts.sum(axis=1)
-    hits = np.random.default_rng(BOOTSTRAP_SEED).binomial(faces, counts.diagonal() / faces, (RESAMPLES, len(faces)))
-    low, high = np.percentile((hits / faces).mean(axis=1), [2.5, 97.5])
-    return float(low), float(high)
-
-
-def incumbent_of(run: RunFolder) -> TrialRecord:
-    """The incumbent of `run`.
-
-    Raises:
-        InputError: If no trial has reached full fidelity yet.
-    """
-    records = trials_in([run])
-    best = incumbent(records)
-    if best is None or not best.measurements:
-        raise InputError(f"{run.path}: none of its {len(records)} trials has finished (reached full fidelity) yet")
-    return best
-
-
-def readings_of(run: RunFolder) -> list[Reading]:
-    """All readings of the test set that `run` has on record, oldest first.
-
-    Raises:
-        InputError: If the record is damaged.
-    """
-    return read_lines(run.test_readings, READING).values
-
-
-def reading_for(record: TrialRecord, readings: list[Reading]) -> Reading | None:
-    """The latest of `readings` that was made for this trial's last checkpoint, None if there is none."""
-    key = (record.trial, record.measurements[-1].checkpoint)
-    return next((reading for reading in reversed(readings) if (reading.trial, reading.checkpoint) == key), None)
-
-
-def select(run: RunFolder, cache: Path) -> dict[str, Any]:
-    """Choose the incumbent of `run` and read the test set for it, unless that reading is on record already.
+def select(
+    run: RunFolder, cache: Path, rules: Rules = Rules(), say: Callable[[str], None] = lambda _: None
+) -> dict[str, Any]:
+    """Choose a winner of `run` and read the test set for it, unless that reading is on record already.
 
     Args:
         run: The run.
-        cache: Folder for parsed data.
+        cache: The node's folder for parsed data and pretrained weights.
+        rules: How to select.
+        say: Shows a person what is under way.
 
     Returns:
-        `winner`, a trial as `results` gives it; `candidates`, one, the winner, with `trial`, `family`, `config`,
-        `val_accuracy_mean`, `val_accuracy_ci` and `seeds`; `mcnemar_p`, None since there is nothing to compare with;
-        `test`, the fields of `Figures`; `readings`, how many the run has on record now; `read_again`, whether this call
-        read the test set though it had been read before; `warning`, a sentence once `readings` is above 1, else None.
+        `winner`, a trial as `results` gives it; what `_compared` returns; `test`, the fields of `Figures`; `readings`,
+        how many the run has on record now; `read_again`, whether this call read the test set though it had been read
+        before; `warning`, a sentence once `readings` is above 1, else None.
 
     Raises:
         InputError: If no trial has finished, a file is missing or damaged, or the data is not that of the run.
     """
-    winner = incumbent_of(run)
+    _finished(run)  # before a folder is made
+    run.selection.mkdir(exist_ok=True)
+    with _alone(run):
+        return _select(run, cache, rules, say)
+
+
+def _select(run: RunFolder, cache: Path, rules: Rules, say: Callable[[str], None]) -> dict[str, Any]:
+    finished = _finished(run)
+    kept = _kept(run)
+    if kept is None or (kept.rules, kept.finished) != (rules, _checkpoints(finished)):
+        trial, compared = _compared(run, finished, cache, rules, say)
+        kept = Selection(rules=rules, finished=_checkpoints(finished), winner=trial, compared=compared)
+        write_whole(run.selection / "selection.json", kept.model_dump_json(indent=2))
+    winner = next(record for record in finished if record.trial == kept.winner)
     readings = readings_of(run)
     reading = reading_for(winner, readings)
     read_again = reading is None and bool(readings)
     if reading is None:
-        reading = _read_test(run, winner, cache)
+        reading = read_test(run, winner, cache)
         with LineWriter(run.test_readings, READING) as record:
             record.append(reading)
         readings.append(reading)
     return {
         "winner": record_json(winner),
-        "candidates": [_candidate(winner, reading)],
-        "mcnemar_p": None,
+        "candidates": kept.compared["candidates"],
+        "mcnemar_p": kept.compared["mcnemar_p"],
         "test": reading.test.model_dump(mode="json"),
         "readings": len(readings),
         "read_again": read_again,
         "warning": _warning(len(readings)),
+        **kept.compared,
     }
 
 
-def _candidate(winner: TrialRecord, reading: Reading) -> dict[str, Any]:
+def selected(run: RunFolder) -> TrialRecord:
+    """The winner of the last selection if no further trial has finished since, else the incumbent.
+
+    Raises:
+        InputError: If no trial has reached full fidelity yet, or the record of the selection is damaged.
+    """
+    finished = _finished(run)
+    kept = _kept(run)
+    if kept is None or kept.finished != _checkpoints(finished):
+        return finished[0]
+    return next(record for record in finished if record.trial == kept.winner)
+
+
+@contextmanager
+def _alone(run: RunFolder) -> Iterator[None]:
+    """Wait for any other selection of `run`, so that what it refits and reads is found instead of made twice."""
+    with (run.selection / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _finished(run: RunFolder) -> list[TrialRecord]:
+    """The trials of `run` that reached full fidelity, best first."""
+    records = trials_in([run])
+    finished = [record for record in ranked(records) if record.status is Status.FINISHED and record.measurements]
+    if not finished:
+        raise InputError(f"{run.path}: none of its {len(records)} trials has finished (reached full fidelity) yet")
+    return finished
+
+
+def _checkpoints(finished: Sequence[TrialRecord]) -> tuple[str, ...]:
+    return tuple(sorted(record.measurements[-1].checkpoint for record in finished))
+
+
+def _kept(run: RunFolder) -> Selection | None:
+    path = run.selection / "selection.json"
+    return read_form(Selection, path) if path.exists() else None
+
+
+def _compared(
+    run: RunFolder, finished: list[TrialRecord], cache: Path, rules: Rules, say: Callable[[str], None]
+) -> tuple[int, dict[str, Any]]:
+    """The winning trial of `finished`, best first, and what was compared.
+
+    Returns:
+        The number of the winning trial, and: `rules`; `candidates`, each with `trial`, `family`, `config`, `seconds`,
+        `val_accuracy_mean`, `val_accuracy_ci`, `seeds`, `splits`, `refitted`, `failed` and `mcnemar_p` (against the
+        leader); `leader` and `runner_up`, trials; `told_apart`, those that the leader is significantly better than;
+        `mcnemar_p`, of the winner against the runner-up; `optimism`; `calibration` and `recall_by_emotion` of the
+        winner on validation; `ensemble`, None unless the rules ask for it.
+    """
+    data = load_training(run.data_spec(), cache)
+    run.check_data(data)
+    faces = data.validation
+    _check_counts(run, faces)
+    probabilities = np.stack([kept_probabilities(run, record, faces.labels) for record in finished])
+    correct = probabilities.argmax(axis=2) == faces.labels
+    candidates = _candidates(finished, rules.top)
+    refits = refit_candidates(run, candidates, rules.seeds, rules.splits, cache, say)
+    places = [finished.index(record) for record in candidates]
+    rows = [
+        _measured(run, finished[place], refits[finished[place].trial], faces, probabilities[place]) for place in places
+    ]
+    won, chosen = _chosen(run, rows, correct[places])
+    winner = places[won]
+    return finished[winner].trial, {
+        "rules": asdict(rules),
+        "candidates": rows,
+        **chosen,
+        "optimism": _optimism(faces, correct),
+        "calibration": asdict(calibrate(faces.labels, probabilities[winner])),
+        "recall_by_emotion": recall_by_emotion(faces, probabilities[winner]),
+        "ensemble": _ensemble(finished, faces, probabilities, winner) if rules.ensemble else None,
+    }
+
+
+def _candidates(finished: list[TrialRecord], top: int) -> list[TrialRecord]:
+    """The `top` best of `finished`, and, where several are compared, the best of each family besides."""
+    if top == 1:
+        return finished[:1]
+    first = {record.family: place for place, record in reversed(list(enumerate(finished)))}
+    return [record for place, record in enumerate(finished) if place < top or first[record.family] == place]
+
+
+def _measured(
+    run: RunFolder, record: TrialRecord, refits: list[Refit], faces: Faces, probabilities: NDArray[np.float32]
+) -> dict[str, Any]:
+    """One of `candidates`: by its refits if it has any, else by what it kept."""
+    own = score(faces.labels, probabilities)
+    accuracies = [refit.accuracy for refit in refits if refit.accuracy is not None] or [own.accuracy]
+    confusions = [refit.confusion for refit in refits if refit.confusion is not None] or [own.confusion]
     return {
-        "trial": winner.trial,
-        "family": winner.family,
-        "config": winner.config,
-        "val_accuracy_mean": winner.val_accuracy,
-        "val_accuracy_ci": list(reading.val_accuracy_ci),
-        "seeds": [winner.seed],
+        "trial": record.trial,
+        "family": record.family,
+        "config": record.config,
+        "seconds": record.seconds,
+        "val_accuracy_mean": float(np.mean(accuracies)),
+        "val_accuracy_ci": list(accuracy_interval(confusions)),
+        "seeds": [refit.seed for refit in refits] or [record.seed],
+        "splits": [refit.split for refit in refits] or [run.data_spec().protocol.seed],
+        "refitted": bool(refits),
+        "failed": next((refit.failed for refit in refits if refit.accuracy is None), None),
+        "mcnemar_p": None,
     }
+
+
+def _chosen(run: RunFolder, rows: list[dict[str, Any]], correct: NDArray[np.bool_]) -> tuple[int, dict[str, Any]]:
+    """The place of the winner among `rows`, which learn their p values, and what is said of the choice."""
+    places = [place for place, row in enumerate(rows) if row["failed"] is None]
+    if not places:
+        raise InputError(f"{run.path}: every candidate failed when it was refitted; the first: {rows[0]['failed']}")
+    choice = choose(
+        [rows[place]["val_accuracy_mean"] for place in places],
+        [rows[place]["seconds"] for place in places],
+        [correct[place] for place in places],
+    )
+    trials = [rows[place]["trial"] for place in places]
+    for place, p_value in zip(places, choice.p_values, strict=True):
+        rows[place]["mcnemar_p"] = p_value
+    return places[choice.winner], {
+        "leader": trials[choice.leader],
+        "runner_up": None if choice.runner_up is None else trials[choice.runner_up],
+        "told_apart": [trial for trial, apart in zip(trials, choice.told_apart, strict=True) if apart],
+        "mcnemar_p": choice.p_value,
+    }
+
+
+def _optimism(faces: Faces, correct: NDArray[np.bool_]) -> dict[str, Any]:
+    """What picking the best of all finished trials is expected to add to its validation accuracy."""
+    best = max(float(np.mean([row[faces.labels == label].mean() for label in range(len(CLASSES))])) for row in correct)
+    expected = optimism(faces.labels, correct)
+    return {"val_accuracy": best, "expected": expected, "corrected": best - expected, "trials": len(correct)}
+
+
+def _ensemble(
+    finished: list[TrialRecord], faces: Faces, probabilities: NDArray[np.float32], winner: int
+) -> dict[str, Any]:
+    """An ensemble of all finished trials, its figures by cross-validation, beside those of the winner."""
+    labels = faces.labels
+    weights = greedy_weights(labels, probabilities)
+    predicted = cross_validated(labels, probabilities)
+    scores, single = score(labels, predicted), score(labels, probabilities[winner])
+    ours, theirs = predicted.argmax(axis=1) == labels, probabilities[winner].argmax(axis=1) == labels
+    return {
+        "members": [
+            {"trial": finished[place].trial, "family": finished[place].family, "weight": float(weights[place])}
+            for place in np.argsort(-weights, kind="stable")
+            if weights[place] > 0
+        ],
+        "val_accuracy": scores.accuracy,
+        "val_accuracy_ci": list(accuracy_interval(scores.confusion)),
+        "val_log_loss": scores.log_loss,
+        "gain": scores.accuracy - single.accuracy,
+        "gain_ci": list(gain_interval(labels, ours, theirs)),
+        "mcnemar_p": mcnemar(ours, theirs),
+        "in_sample_accuracy": score(labels, blend(weights, probabilities)).accuracy,
+    }
+
+
+def _check_counts(run: RunFolder, faces: Faces) -> None:
+    for name, count in zip(CLASSES, np.bincount(faces.labels, minlength=len(CLASSES)), strict=True):
+        if count < FOLDS:
+            raise InputError(
+                f"{run.path}: validation holds {count} faces of class {name}; selection cuts each class into {FOLDS} "
+                f"folds and needs at least as many faces"
+            )
 
 
 def _warning(readings: int) -> str | None:
     if readings < 2:
         return None
     return (
-        f"the test set has been read {readings} times in this run, each time for another incumbent: "
+        f"the test set has been read {readings} times in this run, each time for another winner: "
         f"choosing between these figures would make the chosen one optimistic"
     )
-
-
-def _read_test(run: RunFolder, winner: TrialRecord, cache: Path) -> Reading:
-    spec = run.data_spec()
-    data = load_training(spec, cache)
-    run.check_data(data)
-    validation = _validation_scores(run, winner, data.validation)
-    checkpoint = winner.measurements[-1].checkpoint
-    model = load_model(winner.family, run.path / checkpoint / "model")
-    test = load_test(spec, cache)
-    scores = score(test.labels, model.predict_proba(test.images))
-    return Reading(
-        time=time.time(),
-        trial=winner.trial,
-        checkpoint=checkpoint,
-        val_accuracy_ci=accuracy_interval(validation.confusion),
-        test=Figures(accuracy_ci=accuracy_interval(scores.confusion), **asdict(scores)),
-    )
-
-
-def _validation_scores(run: RunFolder, winner: TrialRecord, validation: Faces) -> Scores:
-    measured = winner.measurements[-1]
-    path = run.path / measured.checkpoint / VALIDATION
-    try:
-        scores = score(validation.labels, np.load(path, allow_pickle=False))
-    except (OSError, ValueError, EOFError, IndexError) as error:
-        raise InputError(f"{path}: not the validation probabilities of trial {winner.trial} ({error})") from error
-    if abs(scores.accuracy - measured.val_accuracy) > 1e-6:
-        raise InputError(
-            f"{path}: not the validation probabilities of trial {winner.trial}: they give an accuracy of "
-            f"{scores.accuracy:.6f}, the trial measured {measured.val_accuracy:.6f}"
-        )
-    return scores
-
-
-def render(selection: dict[str, Any]) -> Group:
-    """What `select` returned, for people: the winner, its figures with intervals, recall and confusion by class."""
-    winner, test = selection["winner"], selection["test"]
-    candidate = selection["candidates"][0]
-    lines = [
-        f"winner: trial {winner['trial']}, {winner['family']}, {describe(winner['config'])}",
-        f"validation accuracy {with_interval(candidate['val_accuracy_mean'], candidate['val_accuracy_ci'])}",
-        f"test accuracy {with_interval(test['accuracy'], test['accuracy_ci'])}, macro-F1 {test['macro_f1']:.4f}, "
-        f"{test['n']:,} faces (95 % bootstrap intervals)",
-    ]
-    confusion = Table(title="test faces (rows true, columns predicted)", box=box.SIMPLE_HEAD, show_edge=False)
-    confusion.add_column("")
-    for heading in (*CLASSES, "recall"):
-        confusion.add_column(heading, justify="right")
-    for name, counts, recall in zip(CLASSES, test["confusion"], test["recall"], strict=True):
-        confusion.add_row(name, *(str(count) for count in counts), f"{recall:.4f}")
-    warning = [f"warning: {selection['warning']}"] if selection["warning"] else []
-    return Group(*(Text(line) for line in lines), confusion, *(Text(line, style="bold red") for line in warning))
-
-
-def with_interval(value: float, interval: Sequence[float] | None) -> str:
-    """A share with its interval, for people: `0.7121 [0.7003, 0.7236]`."""
-    return f"{value:.4f}" + (f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else "")

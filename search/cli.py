@@ -129,13 +129,25 @@ def results(
 
 
 @app.command()
-def select(run: RunArgument, json: Json = False) -> None:
-    """Let the incumbent meet the test set, once."""
-    from results.selection import render
+def select(
+    run: RunArgument,
+    top: Annotated[
+        int, typer.Option(min=1, help="Best trials to compare, with the best of each family if above 1.")
+    ] = 1,
+    seeds: Annotated[int, typer.Option(min=0, help="Refits of each compared trial, each with another seed.")] = 0,
+    splits: Annotated[bool, typer.Option(help="Give each refit another split of training and validation.")] = True,
+    ensemble: Annotated[bool, typer.Option("--ensemble", help="Compare an ensemble with the winner.")] = False,
+    json: Json = False,
+) -> None:
+    """Compare the best trials, and let the winner meet the test set, once."""
+    from results.selection import Rules
     from results.selection import select as choose
+    from results.selection_view import render
 
-    selection = choose(_learned(run), cache_folder())
-    Output(json).show(selection, render(selection))
+    output = Output(json)
+    rules = Rules(top, seeds, splits, ensemble)
+    selection = choose(_learned(run), cache_folder(), rules, lambda line: output.progress.print(Text(line)))
+    output.show(selection, render(selection))
 
 
 @app.command()
@@ -144,7 +156,7 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Folder to make; default: exports/ and the run's name.")] = None,
     json: Json = False,
 ) -> None:
-    """Write the incumbent as an artifact that can be copied and used anywhere."""
+    """Write the selected model, else the incumbent, as an artifact that can be copied and used anywhere."""
     from results.export import export as write
 
     folder = _learned(run)

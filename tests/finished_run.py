@@ -24,6 +24,8 @@ from trainables.metrics import score
 Config = SvmConfig | ForestConfig | ResnetConfig
 
 DATA = DataSpec(demo_images=700, protocol=ProtocolSpec(balance=60))
+# One rung, and a pretraining that takes a second.
+PLAN = {"fidelity": {"maximum": 1}, "pretraining": {"epochs": 1, "batch_size": 64, "image_size": 32}}
 TINY: dict[Family, Config] = {
     Family.SVM: SvmConfig(),
     Family.FOREST: ForestConfig(trees=9, depth=6),
@@ -35,7 +37,7 @@ def make_run(path: Path, cache: Path, configs: Sequence[Config], data: DataSpec 
     """A run at `path` in which every config was trained to full fidelity (1 unit) as trial 0, 1 .."""
     path.mkdir(parents=True)
     run = RunFolder(path)
-    run.plan.write_text(yaml.safe_dump({"data": data.model_dump(mode="json")}))
+    run.plan.write_text(yaml.safe_dump({"data": data.model_dump(mode="json"), **PLAN}))
     faces = load_training(data, cache)
     run.provenance.write_text(json.dumps({"data": {"fingerprint": faces.fingerprint, "split": faces.split}}))
     for trial, config in enumerate(configs):
@@ -43,8 +45,8 @@ def make_run(path: Path, cache: Path, configs: Sequence[Config], data: DataSpec 
     return run
 
 
-def add_trial(run: RunFolder, cache: Path, trial: int, config: Config, accuracy: float | None = None) -> None:
-    """Train `config` as a further trial; `accuracy` replaces what it measures."""
+def add_trial(run: RunFolder, cache: Path, trial: int, config: Config, seconds: float = 2.0) -> None:
+    """Train `config` as a further trial that is said to have taken `seconds`."""
     faces = load_training(run.data_spec(), cache)
     learner = build_learner(config, Task(faces.train, seed=0, scale=Fidelity(maximum=1)))
     learner.fit_to(1)
@@ -59,12 +61,12 @@ def add_trial(run: RunFolder, cache: Path, trial: int, config: Config, accuracy:
                 trial=trial,
                 time=2.0,
                 fidelity=1,
-                val_accuracy=scores.accuracy if accuracy is None else accuracy,
+                val_accuracy=scores.accuracy,
                 val_macro_f1=scores.macro_f1,
                 val_log_loss=scores.log_loss,
                 val_recall=scores.recall,
                 fit_seconds=1.0,
-                total_seconds=2.0,
+                total_seconds=seconds,
                 images_per_second=100.0,
                 cache_hit=False,
                 checkpoint=f"checkpoints/{trial:05d}/1",

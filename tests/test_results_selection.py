@@ -1,4 +1,4 @@
-"""The incumbent meets the test set once; every reading of it is on record."""
+"""Candidates are compared, the winner meets the test set once, and every reading of it is on record."""
 
 import io
 import json
@@ -7,18 +7,20 @@ import shutil
 import numpy as np
 import pytest
 from finished_run import TINY, add_trial, make_run
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from rich.console import Console
 
+from results.export import export, load_artifact
 from results.journal import Journal
+from results.readings import readings_of
 from results.run_folder import RunFolder
 from results.schema import Status, TrialEnd, TrialStart
-from results.selection import accuracy_interval, readings_of, render, select
+from results.selection import Rules, select, selected
+from results.selection_view import render
+from results.statistics import accuracy_interval, mcnemar
 from spaces.errors import InputError
 from spaces.family import Family
 from spaces.features import FeatureConfig
-from trainables.data.protocol import load_test
+from trainables.data.protocol import load_test, load_training
 from trainables.families import load_model
 from trainables.metrics import score
 
@@ -45,7 +47,7 @@ def no_cache(tmp_path):
 
 
 def shown(selection) -> str:
-    console = Console(file=io.StringIO(), width=100)
+    console = Console(file=io.StringIO(), width=240)
     console.print(render(selection))
     return console.file.getvalue()
 
@@ -146,26 +148,108 @@ def test_what_are_not_the_validation_probabilities_is_named(run, cache, damage):
         select(run, cache)
 
 
-def test_the_interval_is_that_of_resampling_faces_within_each_class():
-    confusion = np.array([[80, 20, 0], [30, 50, 20], [5, 5, 190]])
-    generator = np.random.default_rng(3)
-    accuracies = []
-    for _ in range(4000):
-        recalls = []
-        for label, counts in enumerate(confusion):
-            predicted = np.repeat(np.arange(3), counts)
-            recalls.append((generator.choice(predicted, len(predicted)) == label).mean())
-        accuracies.append(np.mean(recalls))
-    assert accuracy_interval(confusion) == pytest.approx(np.percentile(accuracies, [2.5, 97.5]), abs=0.004)
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory, cache):
+    """A run of four trials: a dear one, a cheap one that predicts the same, a weak one, and another family's."""
+    run = make_run(tmp_path_factory.mktemp("runs") / "compared", cache, [SVM])
+    add_trial(run, cache, 1, SVM, seconds=1.0)
+    add_trial(run, cache, 2, WEAK, seconds=0.5)
+    add_trial(run, cache, 3, TINY[Family.FOREST], seconds=3.0)
+    return run
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.tuples(*[st.integers(0, 500)] * 3).filter(any), min_size=3, max_size=3))
-def test_the_interval_holds_the_accuracy_and_narrows_with_more_faces(confusion):
-    counts = np.array(confusion)
-    accuracy = (counts.diagonal() / counts.sum(axis=1)).mean()
-    low, high = accuracy_interval(counts)
-    assert 0 <= low <= accuracy + 1e-9
-    assert accuracy - 1e-9 <= high <= 1
-    low_of_many, high_of_many = accuracy_interval(100 * counts)
-    assert high_of_many - low_of_many <= high - low
+@pytest.fixture
+def four(compared, tmp_path):
+    return RunFolder(shutil.copytree(compared.path, tmp_path / "four"))
+
+
+def kept(run, trial):
+    return np.load(run.checkpoints / f"{trial:05d}/1/validation.npy")
+
+
+def test_the_best_of_each_family_is_among_several_candidates_but_one_stays_one(four, cache):
+    assert [row["trial"] for row in select(four, cache)["candidates"]] == [1]
+    assert [row["trial"] for row in select(four, cache, Rules(top=2))["candidates"]] == [1, 0, 3]
+
+
+def test_p_values_are_those_of_kept_predictions_corrected_for_their_number(four, cache):
+    labels = load_training(four.data_spec(), cache).validation.labels
+    found = select(four, cache, Rules(top=4))
+    right = {trial: kept(four, trial).argmax(axis=1) == labels for trial in range(4)}
+    raw = sorted(mcnemar(right[found["leader"]], right[trial]) for trial in range(4) if trial != found["leader"])
+    adjusted = sorted(row["mcnemar_p"] for row in found["candidates"] if row["mcnemar_p"] is not None)
+    assert adjusted[0] == pytest.approx(min(1, 3 * raw[0]))
+    assert found["mcnemar_p"] == 1.0
+    assert (found["leader"], found["runner_up"], 2 in found["told_apart"]) == (1, 0, True)
+
+
+def test_the_optimism_of_picking_among_trials_is_shown(four, cache):
+    found = select(four, cache)["optimism"]
+    assert found["trials"] == 4
+    assert found["corrected"] == found["val_accuracy"] - found["expected"] <= found["val_accuracy"]
+    assert f"{found['expected']:.4f} too high for having been picked" in shown(select(four, cache))
+
+
+def test_calibration_and_recalls_are_of_the_winner_on_validation(four, cache):
+    found = select(four, cache)
+    faces = load_training(four.data_spec(), cache).validation
+    right = kept(four, found["winner"]["trial"]).argmax(axis=1) == faces.labels
+    recalls = found["recall_by_emotion"]
+    assert sum(entry["n"] for entry in recalls.values()) == len(faces)
+    assert sum(entry["n"] * entry["recall"] for entry in recalls.values()) == pytest.approx(right.sum())
+    assert set(found["calibration"]) == {"temperature", "ece", "ece_scaled", "log_loss", "log_loss_scaled"}
+    text = shown(found)
+    assert f"expected calibration error {found['calibration']['ece']:.4f}" in text
+    assert all(emotion in text for emotion in recalls)
+
+
+def test_an_ensemble_is_compared_with_the_winner(four, cache):
+    assert select(four, cache)["ensemble"] is None
+    found = select(four, cache, Rules(ensemble=True))["ensemble"]
+    assert sum(member["weight"] for member in found["members"]) == pytest.approx(1)
+    low, high = found["gain_ci"]
+    assert low <= found["gain"] <= high
+    assert 0 <= found["mcnemar_p"] <= 1
+    assert "ensemble of trial" in shown(select(four, cache, Rules(ensemble=True)))
+
+
+def test_a_cheaper_equal_wins_and_counts_until_another_trial_finishes(tmp_path, cache):
+    run = make_run(tmp_path / "run", cache, [SVM])
+    add_trial(run, cache, 1, TINY[Family.FOREST], seconds=0.1)
+    assert selected(run).trial == 0
+    found = select(run, cache, Rules(top=2))
+    assert (found["leader"], found["winner"]["trial"], found["told_apart"]) == (0, 1, [])
+    assert "cannot be told apart from trial 0" in shown(found)
+    assert "is cheaper (0.1 s instead of 2.0 s)" in shown(found)
+    assert selected(run).trial == 1
+    export(run, tmp_path / "artifact")
+    manifest = load_artifact(tmp_path / "artifact").manifest
+    assert (manifest.trial, manifest.family, manifest.metrics.test.accuracy) == (1, "forest", found["test"]["accuracy"])
+    add_trial(run, cache, 2, WEAK)
+    assert selected(run).trial == 0
+
+
+def test_a_damaged_record_of_a_selection_is_named(run, cache):
+    select(run, cache)
+    (run.selection / "selection.json").write_text("{}")
+    with pytest.raises(InputError, match=r"selection\.json: not a Selection"):
+        select(run, cache)
+
+
+def test_the_command_tells_progress_and_prints_one_document(fertune, compared):
+    shutil.copytree(compared.path, fertune.folder / "four")
+    done = fertune.run("select", "four", "--top", "2", "--seeds", "1", "--no-splits", "--ensemble", "--json")
+    assert "refit 3 of 3: trial 3, validation accuracy" in done.stderr
+    found = json.loads(done.stdout)
+    assert {"winner", "candidates", "mcnemar_p", "test"} <= set(found)
+    assert {"val_accuracy_mean", "val_accuracy_ci", "seeds"} <= set(found["candidates"][0])
+    assert found["rules"] == {"top": 2, "seeds": 1, "splits": False, "ensemble": True}
+    again = fertune.run("select", "four", "--top", "2", "--seeds", "1", "--no-splits", "--ensemble")
+    assert "1 refit on the run's split, for which it was picked" in " ".join(again.stdout.split())
+    assert "refit 3" not in again.stderr
+
+
+@pytest.mark.parametrize("option", ["--top", "--seeds"])
+def test_a_count_below_what_makes_sense_is_refused(fertune, compared, option):
+    shutil.copytree(compared.path, fertune.folder / "four")
+    assert option in fertune.run("select", "four", option, "-1", code=2).stderr

@@ -1,0 +1,37 @@
+"""What trials said of the validation faces, as their checkpoints keep it."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from results.leaderboard import TrialRecord
+from results.run_folder import RunFolder
+from spaces.errors import InputError
+from trainables.checkpoint import VALIDATION
+from trainables.data.faceset import Labels
+from trainables.metrics import score
+
+
+def kept_probabilities(run: RunFolder, record: TrialRecord, labels: Labels) -> NDArray[np.float32]:
+    """The probabilities, (n, 3), that the last checkpoint of `record` keeps for the validation faces.
+
+    Args:
+        run: The run of the trial.
+        record: The trial; it has a measurement.
+        labels: The classes of the validation faces, (n,).
+
+    Raises:
+        InputError: If the file is missing, or its accuracy is not the one that the trial measured.
+    """
+    measured = record.measurements[-1]
+    path = run.path / measured.checkpoint / VALIDATION
+    try:
+        probabilities: NDArray[np.float32] = np.load(path, allow_pickle=False)
+        scores = score(labels, probabilities)
+    except (OSError, ValueError, EOFError, IndexError) as error:
+        raise InputError(f"{path}: not the validation probabilities of trial {record.trial} ({error})") from error
+    if abs(scores.accuracy - measured.val_accuracy) > 1e-6:
+        raise InputError(
+            f"{path}: not the validation probabilities of trial {record.trial}: they give an accuracy of "
+            f"{scores.accuracy:.6f}, the trial measured {measured.val_accuracy:.6f}"
+        )
+    return probabilities
