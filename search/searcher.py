@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from results.leaderboard import TrialRecord
 from results.schema import Status
 from spaces.forest import ForestConfig
-from spaces.joint import JointSpace, parse_config
+from spaces.joint import JointSpace, parse_config, suggestions
 from spaces.resnet import ResnetConfig
 from spaces.svm import SvmConfig
 
@@ -94,7 +94,7 @@ class Searcher:
 
     def _replay(self, record: TrialRecord) -> None:
         """Add a trial of an earlier session: as it ended, or running again under the same number."""
-        fixed = FixedTrial(_parameters(parse_config(dict(record.config))))
+        fixed = FixedTrial(suggestions(parse_config(dict(record.config))))
         self._space.suggest(fixed)
         reports = {measurement.fidelity: measurement.val_accuracy for measurement in record.measurements}
         if record.status is Status.RUNNING:
@@ -118,18 +118,3 @@ class Searcher:
             number = len(self._study.get_trials(deepcopy=False)) - 1
         if number != record.trial:
             raise RuntimeError(f"trial {record.trial} was replayed as {number}: the measurements skip a number")
-
-
-def _parameters(config: BaseModel) -> dict[str, Any]:
-    """The suggestions that lead to `config`: `family`, and `family.field` for each field."""
-    values = config.model_dump()
-    family = values.pop("family")
-    return {"family": family, **_flat(values, family)}
-
-
-def _flat(values: dict[str, Any], prefix: str) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        path = f"{prefix}.{name}"
-        flat |= _flat(value, path) if isinstance(value, dict) else {path: value}
-    return flat

@@ -54,3 +54,18 @@ class JointSpace(BaseModel):
             Family.RESNET: self.resnet,
         }
         return spaces[family].suggest(trial)
+
+
+def suggestions(config: BaseModel) -> dict[str, Any]:
+    """The suggestions that lead to `config`, by name: `family`, and `family.field` for each field, used or not."""
+    values = config.model_dump()
+    family = values.pop("family")
+    return {"family": family, **_flat(values, family)}
+
+
+def _flat(values: dict[str, Any], prefix: str) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        path = f"{prefix}.{name}"
+        flat |= _flat(value, path) if isinstance(value, dict) else {path: value}
+    return flat
