@@ -21,6 +21,7 @@ from results.schema import Event, SessionStart, Status
 from results.selection import Selection
 from results.statistics import optimism
 from spaces.errors import InputError
+from spaces.family import Family
 from trainables.data.faceset import Faces
 from trainables.data.protocol import load_training
 from trainables.files import read_form
@@ -86,7 +87,8 @@ class Facts:
         return [self._searched(), self._best(), *self._optimism(), *self._selected(), *self._test()]
 
     def _searched(self) -> str:
-        families = ", ".join(dict.fromkeys(record.family for record in self.records)) or "nothing"
+        tried = {record.family for record in self.records}
+        families = ", ".join(family for family in Family if family in tried) or "nothing"
         sessions = max(1, sum(isinstance(event, SessionStart) for event in self.events))
         counts = Counter(record.status for record in self.records)
         words = {
@@ -97,7 +99,7 @@ class Facts:
         }
         ends = ", ".join(f"{counts[status]:,} {word}" for status, word in words.items() if counts[status])
         return (
-            f"{families} searched on {self.run.plan_values().get('data', {}).get('source', 'unknown data')} for "
+            f"The search tried {families} on {self.run.data_spec().source} for "
             f"{duration(self.seconds[-1] if self.seconds else 0)} in {counted(sessions, 'session')}: "
             f"{counted(len(self.records), 'trial')}{f' ({ends})' if ends else ''}."
         )
@@ -106,8 +108,8 @@ class Facts:
         if self.finished:
             best = self.finished[0]
             return (
-                f"The best trial at full fidelity is trial {best.trial}, {best.family} {describe(best.config)}: balanced "
-                f"accuracy {best.val_accuracy:.4f} on validation."
+                f"The best trial at full fidelity is trial {best.trial}, {best.family} {describe(best.config)}: "
+                f"balanced accuracy {best.val_accuracy:.4f} on validation."
             )
         if self.records and self.records[0].measurements:
             best = self.records[0]
@@ -128,8 +130,8 @@ class Facts:
             return ["It was picked for its validation accuracy, which is therefore too high; by how much is not known."]
         accuracy = max(record.val_accuracy or 0.0 for record in self.finished)
         return [
-            f"As the best of {counted(len(self.finished), 'finished trial')} on the same faces, its accuracy is expected "
-            f"to be {expected:.4f} too high: rather {accuracy - expected:.4f}."
+            f"As the best of {counted(len(self.finished), 'finished trial')} on the same faces, its accuracy is "
+            f"expected to be {expected:.4f} too high: rather {accuracy - expected:.4f}."
         ]
 
     def _selected(self) -> list[str]:

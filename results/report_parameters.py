@@ -1,7 +1,7 @@
 """The figures of a report that tell of parameters: parallel coordinates and importance, for each family by itself.
 
-The space is conditional: a parameter that a choice leaves unused has no value in that trial. What was asked for, and from
-which distribution, is found by asking the plan's space again with the answers that the config records.
+The space is conditional: a parameter that a choice leaves unused has no value in that trial. What was asked for,
+and from which distribution, is found by asking the plan's space again with the answers that the config records.
 """
 
 import math
@@ -61,7 +61,9 @@ def parameters(facts: Facts) -> tuple[list[Part], list[Part]]:
     for family in families_of(facts.records):
         try:
             space = facts.run.space()
-            asked = [_asked(space, record) for record in facts.records if record.family is family and record.measurements]
+            asked = [
+                _asked(space, record) for record in facts.records if record.family is family and record.measurements
+            ]
         except InputError as error:
             missing = Part(family, [f"What was searched cannot be told: {error}."], [])
             coordinates.append(missing)
@@ -110,7 +112,7 @@ def _coordinates(family: Family, asked: Sequence[Asked]) -> Part:
     ]
     line = {"color": accuracies, "colorscale": "Viridis"}
     figure = go.Figure(go.Parcoords(dimensions=dimensions, line=line, labelangle=-20, labelside="top"))
-    made = plot(figure, 420, 110 * len(dimensions))
+    made = plot(figure, 440, 110 * len(dimensions), margin={"l": 64, "r": 64, "t": 80, "b": 32})
     return Part(family, [f"{counted(len(asked), 'measured trial')}; drag along an axis to single some out."], [made])
 
 

@@ -29,21 +29,18 @@ def plot(figure: go.Figure, height: int = 360, width: int = 0, **layout: Any) ->
 
     Text in a figure is markup to plotly: what comes from files is to go through `plain` first.
     """
+    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
+    margin = {"l": 56, "r": 12, "t": 32, "b": 48}
     figure.update_layout(
-        template="none",
-        height=height,
-        margin={"l": 56, "r": 12, "t": 32, "b": 48},
-        font={"size": 12},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        **layout,
+        **{"template": "none", "height": height, "margin": margin, "font": {"size": 12}, "legend": legend, **layout}
     )
     figure.update_xaxes(automargin=True, gridcolor="#e4e4e4", zeroline=False)
     figure.update_yaxes(automargin=True, gridcolor="#e4e4e4", zeroline=False)
     values = str(figure.to_json()).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     style = f"height:{height}px" + (f";min-width:{width}px" if width else "")
-    return Markup(  # noqa: S704  # numbers, and JSON that cannot end its element
-        f'<div class="scroll"><div class="plot" style="{style}"><script type="application/json">{values}</script></div></div>'
-    )
+    data = f'<script type="application/json">{values}</script>'
+    box = f'<div class="scroll"><div class="plot" style="{style}">{data}</div></div>'
+    return Markup(box)  # noqa: S704  # numbers, and JSON that cannot end its element
 
 
 def plain(text: object, longest: int = 40) -> str:

@@ -148,9 +148,7 @@ def rungs(facts: Facts) -> list[RungRow]:
             reached = [record for record in records if record.fidelity >= rung]
             passed = [record for record in reached if record.fidelity > rung or record.status is Status.FINISHED]
             stopped = sum(record.fidelity == rung and record.status is Status.STOPPED for record in reached)
-            rows.append(
-                RungRow(family, rung, len(reached), len(passed), stopped, len(reached) - len(passed) - stopped)
-            )
+            rows.append(RungRow(family, rung, len(reached), len(passed), stopped, len(reached) - len(passed) - stopped))
     return rows
 
 
@@ -169,7 +167,9 @@ def rungs_plot(rows: Sequence[RungRow]) -> Markup | None:
         )
     if not figure.data:
         return None
-    return plot(figure, 320, xaxis={"title": "rung (fidelity)", "type": "category"}, yaxis_title="trials that reached it")
+    return plot(
+        figure, 320, xaxis={"title": "rung (fidelity)", "type": "category"}, yaxis_title="trials that reached it"
+    )
 
 
 def costs(records: Sequence[TrialRecord]) -> list[CostRow]:

@@ -8,14 +8,12 @@ folder, and can be rebuilt at any time from the run's measurements.
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.samplers import TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FixedTrial, TrialState
-from pydantic import BaseModel
 
 from results.leaderboard import TrialRecord
 from results.schema import Status
