@@ -96,9 +96,9 @@ def reliability(labels: NDArray[Any], probabilities: NDArray[Any]) -> Reliabilit
     right = probabilities.argmax(axis=1) == labels
     bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
     n = np.bincount(bins, minlength=BINS)
-    sums = (np.bincount(bins, weights=values, minlength=BINS) for values in (confidence, right))
-    means = (total[n > 0] / n[n > 0] for total in sums)
-    return Reliability(*means, n[n > 0])
+    confidences, hits = (np.bincount(bins, weights=values, minlength=BINS) for values in (confidence, right))
+    used = n > 0
+    return Reliability(confidences[used] / n[used], hits[used] / n[used], n[used])
 
 
 def calibration_error(labels: NDArray[Any], probabilities: NDArray[Any]) -> float:

@@ -63,7 +63,9 @@ def families_of(records: Sequence[TrialRecord]) -> list[Family]:
 def anytime(facts: Facts) -> Markup | None:
     """The best validation accuracy at full fidelity by seconds of searching; None while there is none."""
     records = {record.trial: record for record in facts.records}
-    x, y, trials = [], [], []
+    x: list[float] = []
+    y: list[float] = []
+    trials: list[int] = []
     for event, seconds in zip(facts.events, facts.seconds, strict=True):
         if isinstance(event, TrialEnd) and event.status is Status.FINISHED:
             accuracy = records[event.trial].val_accuracy
