@@ -95,7 +95,7 @@ class Row:
 CROPPED = {"crop": "face"}
 ROWS = {
     "svm": Row(
-        8,
+        4,
         {
             "families": ["svm"],
             "svm": {
@@ -110,7 +110,7 @@ ROWS = {
         CROPPED,
     ),
     "svm-embedding": Row(
-        3,
+        2,
         {
             "families": ["svm"],
             "svm": {
@@ -124,11 +124,11 @@ ROWS = {
         0.81,
     ),
     "forest": Row(
-        6,
+        3,
         {
             "families": ["forest"],
             "forest": {
-                "trees": 540,
+                "trees": 270,
                 "depth": {"low": 12, "high": 40, "log": True},
                 "min_samples_leaf": {"low": 1, "high": 10, "log": True},
                 "max_features": {"low": 0.03, "high": 0.2, "log": True},
@@ -146,20 +146,20 @@ ROWS = {
         CROPPED,
     ),
     "forest-embedding": Row(
-        3,
+        2,
         {"families": ["forest"], "forest": {"depth": {"low": 6, "high": 30, "log": True}, "features": EMBEDDING}},
         None,
         0.80,
     ),
     "resnet": Row(
-        10,
+        7,
         {
             "families": ["resnet"],
             "resnet": {
                 "arch": PRETRAINING["arch"],
                 "weights": "faces",
                 "unfreeze": [0, 1, 2, 5],
-                "epochs": [3, 6],
+                "epochs": [2, 3],
                 "batch_size": [64, 128],
                 "head_lr": {"low": 0.0003, "high": 0.01, "log": True},
                 "backbone_lr": {"low": 0.00003, "high": 0.001, "log": True},
@@ -209,7 +209,8 @@ def search(name: str, row: Row, data: str, out: Path, scale: float) -> RunFolder
         "data": {"source": str(Path(data).resolve()), **row.data},
         "budget": {"minutes": row.minutes * scale},
         "pretraining": PRETRAINING,
-        "startup_trials": 8,
+        "fidelity": {"maximum": 9, "eta": 3},
+        "startup_trials": 6,
         "space": row.space,
     }
     path = out / f"{name}.yaml"

@@ -1,101 +1,99 @@
-"""Starts and ends the local Ray that a search runs on: loopback only, token authentication always on."""
+"""The Ray that a search runs on: started for it on this machine, or a cluster that runs already; a token always."""
 
 import logging
-import os
 import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import Any
 
+from cluster.address import AUTO, LOCAL, check_listening, find_cluster, is_loopback
+from cluster.environment import prepare_environment
 from cluster.errors import ClusterError
+from cluster.folder import short_folder
+from cluster.handshake import check_cluster
 
 _OBJECT_STORE_BYTES = 256 * 1024**2  # data travels by memory-mapped files, hardly anything by the object store
 
+Nodes = tuple[dict[str, float], ...]
+
 
 @contextmanager
-def local_session(cpus: int | None = None, gpus: int | None = None) -> Iterator[dict[str, float]]:
-    """Ray on this machine for the time of a `with` block.
+def session(address: str = LOCAL, cpus: int | None = None, gpus: int | None = None) -> Iterator[Nodes]:
+    """Ray for the time of a `with` block; a cluster that ran before runs on afterwards.
+
+    A cluster of several machines must see the run folder, the data and files of weights under the same paths (NFS,
+    say): runs are local paths for now. This process must be on one of the cluster's machines, its head for instance.
 
     Args:
-        cpus: Logical CPUs, default all of the machine's.
-        gpus: Logical GPUs, default all of the machine's.
+        address: `local`, `auto` or `host:port`.
+        cpus: Logical CPUs of `local`, default all of the machine's.
+        gpus: Logical GPUs of `local`, default all of the machine's.
 
     Yields:
-        The resources of the session: `CPU`, and `GPU` where there is one.
+        The resources of each node: `CPU`, and `GPU` where it has one.
 
     Raises:
-        ClusterError: If Ray is already running in this process or cannot be started.
+        ClusterError: If Ray is already running in this process, cannot be started, or no cluster will have us.
     """
-    _prepare_environment()
-    import ray
+    with _started(cpus, gpus) if address == LOCAL else _joined(address):
+        import ray
 
-    if ray.is_initialized():
-        raise ClusterError("Ray is already running in this process; end it with ray.shutdown() first")
-    warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
-    with tempfile.TemporaryDirectory(prefix="fertune-", dir=_short_folder(), ignore_cleanup_errors=True) as folder:
         try:
-            ray.init(
-                address="local",
-                num_cpus=cpus,
-                num_gpus=gpus,
-                include_dashboard=False,
-                object_store_memory=_OBJECT_STORE_BYTES,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                configure_logging=True,
-                _node_ip_address="127.0.0.1",
-                _temp_dir=folder,
+            yield tuple(
+                {name: amount for name, amount in node["Resources"].items() if name in ("CPU", "GPU")}
+                for node in ray.nodes()  # type: ignore[no-untyped-call]
+                if node["Alive"]
             )
-        except (OSError, RuntimeError, ValueError, ConnectionError) as error:
-            raise ClusterError(f"Ray did not start on this machine: {error}") from error
-        try:
-            yield {
-                name: amount
-                for name, amount in ray.cluster_resources().items()  # type: ignore[no-untyped-call]
-                if name in ("CPU", "GPU")
-            }
         finally:
             ray.shutdown()
 
 
-def _short_folder() -> str:
-    """Where Ray may put its sockets, whose paths have at most 107 characters, of which Ray needs about 70."""
-    folder = tempfile.gettempdir()
-    return folder if len(folder) <= 20 else "/tmp"  # noqa: S108 (a private folder is made in it)
+def total(nodes: Nodes) -> dict[str, float]:
+    """The resources of all nodes together."""
+    names = dict.fromkeys(name for node in nodes for name in node)
+    return {name: sum(node.get(name, 0.0) for node in nodes) for name in names}
 
 
-def _prepare_environment() -> None:
-    """Settings Ray and Tune read from the environment; must run before Ray is imported."""
-    os.environ["RAY_AUTH_MODE"] = "token"
-    if "RAY_AUTH_TOKEN" not in os.environ and "RAY_AUTH_TOKEN_PATH" not in os.environ:
-        ensure_token(Path.home() / ".ray" / "auth_token")
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # on Linux too: the one way to make Ray listen on loopback
-    os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"  # else every worker would start through `uv run`
-    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "1"  # a trial that was given no GPU sees none
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # measurements and TensorBoard are written by the driver
-    os.environ["RAY_AIR_NEW_OUTPUT"] = (
-        "0"  # else Tune prints a banner on standard output, however quiet it is asked to be
-    )
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C ends a search the way an exhausted budget does
-    os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+@contextmanager
+def _started(cpus: int | None, gpus: int | None) -> Iterator[None]:
+    """Ray, started on this machine for this process alone."""
+    prepare_environment()
+    with tempfile.TemporaryDirectory(prefix="fertune-", dir=short_folder(), ignore_cleanup_errors=True) as folder:
+        _initialize(
+            "Ray did not start on this machine",
+            address=LOCAL,
+            num_cpus=cpus,
+            num_gpus=gpus,
+            include_dashboard=False,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=folder,
+        )
+        yield
 
 
-def ensure_token(path: Path) -> None:
-    """Create the authentication token where it is missing, readable by its owner alone.
+@contextmanager
+def _joined(given: str) -> Iterator[None]:
+    """A cluster that runs already."""
+    address = find_cluster() if given == AUTO else given
+    check_listening(address)
+    prepare_environment(loopback=is_loopback(address), create_token=False)
+    check_cluster(address)
+    _initialize(f"cluster.address {address}: the cluster does not take this process as a driver", address=address)
+    yield
 
-    Raises:
-        ClusterError: If the file cannot be written.
-    """
-    import secrets
 
+def _initialize(complaint: str, **options: Any) -> None:
+    """Call `ray.init`."""
+    import ray
+    from ray.exceptions import RayError
+
+    if ray.is_initialized():
+        raise ClusterError("Ray is already running in this process; end it with ray.shutdown() first")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.is_file():
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_hex(32))
-        path.chmod(0o600)
-    except OSError as error:
-        raise ClusterError(f"{path}: the Ray authentication token cannot be written ({error.strerror})") from error
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **options)
+    except (OSError, RuntimeError, ValueError, RayError) as error:
+        reason = str(error.__cause__ or error).strip().splitlines()
+        raise ClusterError(f"{complaint}: {reason[-1] if reason else type(error).__name__}") from error

@@ -7,48 +7,19 @@ finishes, and `export` goes by it.
 import fcntl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from results.calibration import calibrate, recall_by_emotion
-from results.choice import choose
-from results.ensemble import blend, cross_validated, greedy_weights
-from results.folds import FOLDS
+from results.comparison import Rules, compare
 from results.journal import LineWriter
 from results.leaderboard import TrialRecord, ranked, record_json, trials_in
-from results.predictions import kept_probabilities
 from results.readings import READING, read_test, reading_for, readings_of
-from results.refits import Refit, refit_candidates
 from results.run_folder import RunFolder, write_whole
 from results.schema import Status
-from results.statistics import accuracy_interval, gain_interval, mcnemar, optimism
 from spaces.errors import InputError
-from trainables.data.faceset import CLASSES, Faces
-from trainables.data.protocol import load_training
 from trainables.files import read_form
-from trainables.metrics import score
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How to select.
-
-    Attributes:
-        top: How many of the best trials are compared; above 1, the best of each family is among them besides.
-        seeds: How often each is refitted; with 0 the run's own validation figures decide.
-        splits: Whether each refit has a split of training and validation of its own; otherwise all have the run's.
-        ensemble: Whether an ensemble of all finished trials is chosen and compared with the winner, too.
-    """
-
-    top: int = 1
-    seeds: int = 0
-    splits: bool = True
-    ensemble: bool = False
 
 
 class Selection(BaseModel):
@@ -58,7 +29,7 @@ class Selection(BaseModel):
         rules: How it was made.
         finished: The checkpoints of the trials that had finished by then, sorted.
         winner: The trial that won.
-        compared: What `_compared` returned.
+        compared: What `compare` returned.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,7 +52,7 @@ def select(
         say: Shows a person what is under way.
 
     Returns:
-        `winner`, a trial as `results` gives it; what `_compared` returns; `test`, the fields of `Figures`; `readings`,
+        `winner`, a trial as `results` gives it; what `compare` returns; `test`, the fields of `Figures`; `readings`,
         how many the run has on record now; `read_again`, whether this call read the test set though it had been read
         before; `warning`, a sentence once `readings` is above 1, else None.
 
@@ -89,7 +60,6 @@ def select(
         InputError: If no trial has finished, a file is missing or damaged, or the data is not that of the run.
     """
     _finished(run)  # before a folder is made
-    run.selection.mkdir(exist_ok=True)
     with _alone(run):
         return _select(run, cache, rules, say)
 
@@ -98,7 +68,7 @@ def _select(run: RunFolder, cache: Path, rules: Rules, say: Callable[[str], None
     finished = _finished(run)
     kept = _kept(run)
     if kept is None or (kept.rules, kept.finished) != (rules, _checkpoints(finished)):
-        trial, compared = _compared(run, finished, cache, rules, say)
+        trial, compared = compare(run, finished, cache, rules, say)
         kept = Selection(rules=rules, finished=_checkpoints(finished), winner=trial, compared=compared)
         write_whole(run.selection / "selection.json", kept.model_dump_json(indent=2))
     winner = next(record for record in finished if record.trial == kept.winner)
@@ -138,8 +108,13 @@ def selected(run: RunFolder) -> TrialRecord:
 @contextmanager
 def _alone(run: RunFolder) -> Iterator[None]:
     """Wait for any other selection of `run`, so that what it refits and reads is found instead of made twice."""
-    with (run.selection / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        run.selection.mkdir(exist_ok=True)
+        lock = (run.selection / ".lock").open("w")
+    except OSError as error:
+        raise InputError(f"{run.selection}: a selection cannot be kept here ({error.strerror or error})") from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
@@ -159,135 +134,6 @@ def _checkpoints(finished: Sequence[TrialRecord]) -> tuple[str, ...]:
 def _kept(run: RunFolder) -> Selection | None:
     path = run.selection / "selection.json"
     return read_form(Selection, path) if path.exists() else None
-
-
-def _compared(
-    run: RunFolder, finished: list[TrialRecord], cache: Path, rules: Rules, say: Callable[[str], None]
-) -> tuple[int, dict[str, Any]]:
-    """The winning trial of `finished`, best first, and what was compared.
-
-    Returns:
-        The number of the winning trial, and: `rules`; `candidates`, each with `trial`, `family`, `config`, `seconds`,
-        `val_accuracy_mean`, `val_accuracy_ci`, `seeds`, `splits`, `refitted`, `failed` and `mcnemar_p` (against the
-        leader); `leader` and `runner_up`, trials; `told_apart`, those that the leader is significantly better than;
-        `mcnemar_p`, of the winner against the runner-up; `optimism`; `calibration` and `recall_by_emotion` of the
-        winner on validation; `ensemble`, None unless the rules ask for it.
-    """
-    data = load_training(run.data_spec(), cache)
-    run.check_data(data)
-    faces = data.validation
-    _check_counts(run, faces)
-    probabilities = np.stack([kept_probabilities(run, record, faces.labels) for record in finished])
-    correct = probabilities.argmax(axis=2) == faces.labels
-    candidates = _candidates(finished, rules.top)
-    refits = refit_candidates(run, candidates, rules.seeds, rules.splits, cache, say)
-    places = [finished.index(record) for record in candidates]
-    rows = [
-        _measured(run, finished[place], refits[finished[place].trial], faces, probabilities[place]) for place in places
-    ]
-    won, chosen = _chosen(run, rows, correct[places])
-    winner = places[won]
-    return finished[winner].trial, {
-        "rules": asdict(rules),
-        "candidates": rows,
-        **chosen,
-        "optimism": _optimism(faces, correct),
-        "calibration": asdict(calibrate(faces.labels, probabilities[winner])),
-        "recall_by_emotion": recall_by_emotion(faces, probabilities[winner]),
-        "ensemble": _ensemble(finished, faces, probabilities, winner) if rules.ensemble else None,
-    }
-
-
-def _candidates(finished: list[TrialRecord], top: int) -> list[TrialRecord]:
-    """The `top` best of `finished`, and, where several are compared, the best of each family besides."""
-    if top == 1:
-        return finished[:1]
-    first = {record.family: place for place, record in reversed(list(enumerate(finished)))}
-    return [record for place, record in enumerate(finished) if place < top or first[record.family] == place]
-
-
-def _measured(
-    run: RunFolder, record: TrialRecord, refits: list[Refit], faces: Faces, probabilities: NDArray[np.float32]
-) -> dict[str, Any]:
-    """One of `candidates`: by its refits if it has any, else by what it kept."""
-    own = score(faces.labels, probabilities)
-    accuracies = [refit.accuracy for refit in refits if refit.accuracy is not None] or [own.accuracy]
-    confusions = [refit.confusion for refit in refits if refit.confusion is not None] or [own.confusion]
-    return {
-        "trial": record.trial,
-        "family": record.family,
-        "config": record.config,
-        "seconds": record.seconds,
-        "val_accuracy_mean": float(np.mean(accuracies)),
-        "val_accuracy_ci": list(accuracy_interval(confusions)),
-        "seeds": [refit.seed for refit in refits] or [record.seed],
-        "splits": [refit.split for refit in refits] or [run.data_spec().protocol.seed],
-        "refitted": bool(refits),
-        "failed": next((refit.failed for refit in refits if refit.accuracy is None), None),
-        "mcnemar_p": None,
-    }
-
-
-def _chosen(run: RunFolder, rows: list[dict[str, Any]], correct: NDArray[np.bool_]) -> tuple[int, dict[str, Any]]:
-    """The place of the winner among `rows`, which learn their p values, and what is said of the choice."""
-    places = [place for place, row in enumerate(rows) if row["failed"] is None]
-    if not places:
-        raise InputError(f"{run.path}: every candidate failed when it was refitted; the first: {rows[0]['failed']}")
-    choice = choose(
-        [rows[place]["val_accuracy_mean"] for place in places],
-        [rows[place]["seconds"] for place in places],
-        [correct[place] for place in places],
-    )
-    trials = [rows[place]["trial"] for place in places]
-    for place, p_value in zip(places, choice.p_values, strict=True):
-        rows[place]["mcnemar_p"] = p_value
-    return places[choice.winner], {
-        "leader": trials[choice.leader],
-        "runner_up": None if choice.runner_up is None else trials[choice.runner_up],
-        "told_apart": [trial for trial, apart in zip(trials, choice.told_apart, strict=True) if apart],
-        "mcnemar_p": choice.p_value,
-    }
-
-
-def _optimism(faces: Faces, correct: NDArray[np.bool_]) -> dict[str, Any]:
-    """What picking the best of all finished trials is expected to add to its validation accuracy."""
-    best = max(float(np.mean([row[faces.labels == label].mean() for label in range(len(CLASSES))])) for row in correct)
-    expected = optimism(faces.labels, correct)
-    return {"val_accuracy": best, "expected": expected, "corrected": best - expected, "trials": len(correct)}
-
-
-def _ensemble(
-    finished: list[TrialRecord], faces: Faces, probabilities: NDArray[np.float32], winner: int
-) -> dict[str, Any]:
-    """An ensemble of all finished trials, its figures by cross-validation, beside those of the winner."""
-    labels = faces.labels
-    weights = greedy_weights(labels, probabilities)
-    predicted = cross_validated(labels, probabilities)
-    scores, single = score(labels, predicted), score(labels, probabilities[winner])
-    ours, theirs = predicted.argmax(axis=1) == labels, probabilities[winner].argmax(axis=1) == labels
-    return {
-        "members": [
-            {"trial": finished[place].trial, "family": finished[place].family, "weight": float(weights[place])}
-            for place in np.argsort(-weights, kind="stable")
-            if weights[place] > 0
-        ],
-        "val_accuracy": scores.accuracy,
-        "val_accuracy_ci": list(accuracy_interval(scores.confusion)),
-        "val_log_loss": scores.log_loss,
-        "gain": scores.accuracy - single.accuracy,
-        "gain_ci": list(gain_interval(labels, ours, theirs)),
-        "mcnemar_p": mcnemar(ours, theirs),
-        "in_sample_accuracy": score(labels, blend(weights, probabilities)).accuracy,
-    }
-
-
-def _check_counts(run: RunFolder, faces: Faces) -> None:
-    for name, count in zip(CLASSES, np.bincount(faces.labels, minlength=len(CLASSES)), strict=True):
-        if count < FOLDS:
-            raise InputError(
-                f"{run.path}: validation holds {count} faces of class {name}; selection cuts each class into {FOLDS} "
-                f"folds and needs at least as many faces"
-            )
 
 
 def _warning(readings: int) -> str | None:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from cluster.errors import ClusterError
 from results.run_folder import RunFolder
-from search import cli_data
+from search import cli_cluster, cli_data
 from search import plan as plans
 from search.cli_output import Output
 from spaces.errors import InputError
@@ -29,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(cli_data.app, name="data")
+app.add_typer(cli_cluster.app, name="cluster")
 
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="The plan, a YAML file; see examples/.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, such as runs/quick.")]
@@ -104,6 +105,27 @@ def status(run: RunArgument, json: Json = False) -> None:
 
 
 @app.command()
+def doctor(
+    plan: Annotated[Path | None, typer.Argument(metavar="[PLAN]", help="The plan; default: any search here.")] = None,
+    data: Annotated[str | None, typer.Option(help="As of `fertune search` (data.source).")] = None,
+    runs: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    settings: Set = None,
+    json: Json = False,
+) -> None:
+    """Check what a search needs, on every machine, before anything is spent; exit 1 if it cannot run."""
+    from search.doctor import can_run, examine, table, values
+
+    if plan is None and (data or settings):
+        raise InputError("--data and --set change a plan: give one")
+    flags = {"data.source": data}
+    checked = plans.absolute(plans.read_plan(plan, settings or (), flags)) if plan else None
+    checks = examine(checked, runs, cache_folder())
+    Output(json).show(values(checks), table(checks))
+    if not can_run(checks):
+        raise typer.Exit(1)
+
+
+@app.command()
 def board(
     run: RunArgument, port: Annotated[int, typer.Option(help="Port on loopback, 0 for any free one.")] = 6006
 ) -> None:
@@ -140,13 +162,15 @@ def select(
     json: Json = False,
 ) -> None:
     """Compare the best trials, and let the winner meet the test set, once."""
-    from results.selection import Rules
+    from results.comparison import Rules
     from results.selection import select as choose
     from results.selection_view import render
 
     output = Output(json)
     rules = Rules(top, seeds, splits, ensemble)
-    selection = choose(_learned(run), cache_folder(), rules, lambda line: output.progress.print(Text(line)))
+    selection = choose(
+        _learned(run), cache_folder(), rules, lambda line: output.progress.print(Text(line), soft_wrap=True)
+    )
     output.show(selection, render(selection))
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from cluster.address import LOCAL, check_address
 from results.run_folder import write_whole
 from spaces.errors import InputError
 from spaces.family import Family
@@ -76,14 +77,26 @@ class Cluster(_Section):
     """Where the search runs.
 
     Attributes:
-        address: `local`: Ray is started on this machine, on loopback, for the time of the search.
-        cpus: Logical CPUs to offer, default all.
-        gpus: Logical GPUs to offer, default all.
+        address: `local`: Ray is started on this machine, on loopback, for the time of the search. `auto`: the cluster
+            that runs on this machine. `host:port`: the one with that head. What ran before runs on afterwards.
+        cpus: Logical CPUs that `local` offers, default all.
+        gpus: Logical GPUs that `local` offers, default all.
     """
 
-    address: Literal["local"] = "local"
+    address: str = LOCAL
     cpus: int | None = Field(default=None, ge=1)
     gpus: int | None = Field(default=None, ge=0)
+
+    @field_validator("address")
+    @classmethod
+    def _is_an_address(cls, address: str) -> str:
+        return check_address(address)
+
+    @model_validator(mode="after")
+    def _offers_its_own(self) -> Self:
+        if self.address != LOCAL and (self.cpus, self.gpus) != (None, None):
+            raise ValueError(f"cpus and gpus are for address local; the cluster at {self.address} offers what it has")
+        return self
 
 
 class Fake(_Section):

@@ -1,6 +1,6 @@
 """How many trials fit on the machines at once: what a trial of each family occupies, against what there is."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from search.plan import Resources
@@ -11,7 +11,12 @@ _TOLERANCE = 1e-9  # fractions of a GPU, such as three thirds, must add up to a 
 
 
 class Shape(NamedTuple):
-    """What one trial occupies."""
+    """What a trial occupies.
+
+    Attributes:
+        cpus: CPUs.
+        gpus: GPUs, whole or a fraction.
+    """
 
     cpus: int
     gpus: float
@@ -24,26 +29,33 @@ class Room:
         cpus: CPUs in all.
     """
 
-    def __init__(self, resources: Resources, available: Mapping[str, float], families: Iterable[Family]) -> None:
+    def __init__(
+        self,
+        resources: Resources,
+        available: Mapping[str, float] | Sequence[Mapping[str, float]],
+        families: Iterable[Family],
+    ) -> None:
         """Check that each family fits at all.
 
         Args:
             resources: What a trial of each family occupies.
-            available: What there is: `CPU`, and `GPU` where there is one.
+            available: What there is: `CPU`, and `GPU` where there is one; of one machine, or of each.
             families: The families that are searched.
 
         Raises:
-            InputError: If a family asks for more than there is.
+            InputError: If a family asks for more than any machine has.
         """
-        self._resources = resources
+        given = [available] if isinstance(available, Mapping) else available
+        nodes = [Shape(int(node.get("CPU", 0)), node.get("GPU", 0.0)) for node in given]
+        self.cpus, self._gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
+        self._shapes = {family: _shape(resources, family, any(node.gpus >= 1 for node in nodes)) for family in Family}
+        self._most = {shape: sum(_held(node, shape) for node in nodes) for shape in self._shapes.values()}
         self._families = tuple(families)
-        self.cpus, self._gpus = int(available.get("CPU", 0)), available.get("GPU", 0.0)
         for family in self._families:
-            wanted = self.shape(family)
-            if wanted.cpus > self.cpus or wanted.gpus > self._gpus:
+            wanted = self._shapes[family]
+            if not self._most[wanted]:
                 raise InputError(
-                    f"resources.{family}: a trial asks for {wanted.cpus} CPUs and {wanted.gpus:g} GPUs, "
-                    f"this machine offers {self.cpus} CPUs and {self._gpus:g} GPUs"
+                    f"resources.{family}: a trial asks for {wanted.cpus} CPUs and {wanted.gpus:g} GPUs, {_offer(nodes)}"
                 )
 
     @property
@@ -53,19 +65,36 @@ class Room:
 
     def shape(self, family: Family) -> Shape:
         """What a trial of `family` occupies; equal shapes share warm workers."""
-        wanted = self._resources.of(family)
-        gpus = wanted.gpus
-        if gpus is None:
-            gpus = 1.0 if family is Family.RESNET and self._gpus >= 1 else 0.0
-        return Shape(wanted.cpus, gpus)
+        return self._shapes[family]
 
     def fits(self, family: Family, running: Iterable[Family]) -> bool:
-        """Whether a trial of `family` may start beside trials of the families `running`."""
-        shapes = [self.shape(each) for each in (family, *running)]
+        """Whether a trial of `family` may start beside trials of the families `running`.
+
+        On several machines that is a little more than Ray can always place: a trial that falls between them waits.
+        """
+        wanted = self._shapes[family]
+        shapes = [wanted, *(self._shapes[each] for each in running)]
         cpus, gpus = sum(shape.cpus for shape in shapes), sum(shape.gpus for shape in shapes)
-        return cpus <= self.cpus and gpus <= self._gpus + _TOLERANCE
+        return cpus <= self.cpus and gpus <= self._gpus + _TOLERANCE and shapes.count(wanted) <= self._most[wanted]
 
     def is_full(self, running: Iterable[Family]) -> bool:
         """Whether no family fits beside `running`."""
         running = tuple(running)
         return not any(self.fits(family, running) for family in self._families)
+
+
+def _shape(resources: Resources, family: Family, has_gpus: bool) -> Shape:
+    wanted = resources.of(family)
+    default = 1.0 if family is Family.RESNET and has_gpus else 0.0
+    return Shape(wanted.cpus, default if wanted.gpus is None else wanted.gpus)
+
+
+def _held(node: Shape, shape: Shape) -> int:
+    """How many trials of `shape` the machine `node` holds."""
+    by_cpus = node.cpus // shape.cpus
+    return min(by_cpus, int(node.gpus / shape.gpus + _TOLERANCE)) if shape.gpus else by_cpus
+
+
+def _offer(nodes: Sequence[Shape]) -> str:
+    offers = " or ".join(dict.fromkeys(f"{node.cpus} CPUs and {node.gpus:g} GPUs" for node in nodes))
+    return f"this machine offers {offers}" if len(nodes) == 1 else f"a machine of this cluster offers {offers}"

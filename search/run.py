@@ -14,7 +14,8 @@ from typing import Any
 
 from rich.console import Console
 
-from cluster.session import local_session
+from cluster.address import LOCAL
+from cluster.session import session, total
 from results.journal import Journal, read_events
 from results.leaderboard import TrialRecord, leaderboard, record_json, trials_of, write_csv
 from results.run_folder import RunFolder, write_whole
@@ -111,11 +112,12 @@ def _session(
     console: Console,
     past: Sequence[Event],
 ) -> Outcome:
-    console.print("starting Ray ...")
-    with local_session(plan.cluster.cpus, plan.cluster.gpus) as resources, Journal(run.measurements) as journal:
-        room = Room(plan.resources, resources, plan.space.families)
+    where = plan.cluster
+    console.print("starting Ray ..." if where.address == LOCAL else f"joining the cluster {where.address} ...")
+    with session(where.address, where.cpus, where.gpus) as nodes, Journal(run.measurements) as journal:
+        room = Room(plan.resources, nodes, plan.space.families)
         write_plan(plan, run.plan)
-        _write_provenance(plan, run, data, resources)
+        _write_provenance(plan, run, data, total(nodes))
         searcher = Searcher(run.study, plan.space, plan.seed, plan.startup_trials, trials_of(past))
         engine = Engine(plan, searcher, past, journal.append, room)
         with Board(run.tensorboard, engine) as board, Progress(engine, console) as progress, _interruptible(engine):

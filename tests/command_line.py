@@ -40,6 +40,15 @@ class CommandLine:
         """Give the commands to come an environment variable."""
         self._environment[name] = value
 
+    def python(self, script: str, *arguments: str) -> str:
+        """What a Python script prints, run where and how the commands are."""
+        command = [sys.executable, "-c", script, *arguments]
+        done = subprocess.run(
+            command, cwd=self.folder, env=self._environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def run(self, *arguments: str, code: int = 0, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         """Run a command to its end and check its exit code."""
         process = self.start(*arguments)

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
+from cluster.environment import ensure_token
 from cluster.errors import ClusterError
-from cluster.session import ensure_token
 
 SCRIPT = """
 import os
@@ -13,10 +13,10 @@ import socket
 
 import psutil
 
-from cluster.session import local_session
+from cluster.session import session
 
-with local_session(cpus=3, gpus=1) as resources:
-    assert resources == {"CPU": 3.0, "GPU": 1.0}, resources
+with session("local", cpus=3, gpus=1) as nodes:
+    assert nodes == ({"CPU": 3.0, "GPU": 1.0},), nodes
     import ray
 
     assert ray.util.get_node_ip_address() == "127.0.0.1"

@@ -24,7 +24,8 @@ def made_up(seed, models, n=90, skill=1.0):
 
 def loss(labels, probabilities):
     weights = compute_sample_weight("balanced", labels)
-    return log_loss(labels, probabilities, sample_weight=weights, labels=[0, 1, 2])
+    normalized = probabilities / probabilities.sum(axis=1, keepdims=True)
+    return log_loss(labels, normalized, sample_weight=weights, labels=[0, 1, 2])
 
 
 def plain_greedy(labels, probabilities, rounds):

@@ -7,10 +7,11 @@ import shutil
 import pytest
 from finished_run import TINY, make_run
 
+from results.comparison import Rules
 from results.leaderboard import trials_in
 from results.refits import FIRST_SEED, refit_candidates
 from results.run_folder import RunFolder
-from results.selection import Rules, select
+from results.selection import select
 from spaces.errors import InputError
 from spaces.family import Family
 from spaces.features import FeatureConfig
@@ -101,6 +102,17 @@ def test_selection_goes_by_the_refits(run, cache):
         assert row["splits"] == [1, 2]
         low, high = row["val_accuracy_ci"]
         assert low < row["val_accuracy_mean"] < high
+
+
+def test_a_training_that_diverges_is_a_refit_that_failed(run, cache, said):
+    config = TINY[Family.RESNET].model_copy(
+        update={"unfreeze": 0, "epochs": 20, "batch_size": 16, "head_lr": 10.0, "weight_decay": 10.0}
+    )
+    record = dataclasses.replace(trials_in([run])[0], config=config.model_dump(mode="json"))
+    (refit,) = refit_candidates(run, [record], 1, True, cache, said.append)[record.trial]
+    assert (refit.accuracy, refit.confusion) == (None, None)
+    assert "diverged" in refit.failed
+    assert "failed" in said[-1]
 
 
 def test_a_candidate_whose_refit_fails_cannot_win(run, cache):

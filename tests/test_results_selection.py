@@ -9,12 +9,13 @@ import pytest
 from finished_run import TINY, add_trial, make_run
 from rich.console import Console
 
+from results.comparison import Rules
 from results.export import export, load_artifact
 from results.journal import Journal
 from results.readings import readings_of
 from results.run_folder import RunFolder
 from results.schema import Status, TrialEnd, TrialStart
-from results.selection import Rules, select, selected
+from results.selection import select, selected
 from results.selection_view import render
 from results.statistics import accuracy_interval, mcnemar
 from spaces.errors import InputError
@@ -194,6 +195,7 @@ def test_calibration_and_recalls_are_of_the_winner_on_validation(four, cache):
     found = select(four, cache)
     faces = load_training(four.data_spec(), cache).validation
     right = kept(four, found["winner"]["trial"]).argmax(axis=1) == faces.labels
+    assert found["val_recall"] == pytest.approx([right[faces.labels == label].mean() for label in range(3)])
     recalls = found["recall_by_emotion"]
     assert sum(entry["n"] for entry in recalls.values()) == len(faces)
     assert sum(entry["n"] * entry["recall"] for entry in recalls.values()) == pytest.approx(right.sum())
@@ -227,6 +229,13 @@ def test_a_cheaper_equal_wins_and_counts_until_another_trial_finishes(tmp_path, 
     assert (manifest.trial, manifest.family, manifest.metrics.test.accuracy) == (1, "forest", found["test"]["accuracy"])
     add_trial(run, cache, 2, WEAK)
     assert selected(run).trial == 0
+
+
+def test_a_run_in_which_nothing_can_be_kept_is_named_and_test_stays_unread(run, cache):
+    run.selection.write_text("")
+    with pytest.raises(InputError, match="selection: a selection cannot be kept here"):
+        select(run, cache)
+    assert readings_of(run) == []
 
 
 def test_a_damaged_record_of_a_selection_is_named(run, cache):

@@ -55,7 +55,10 @@ def test_settings_reach_every_depth(plan_file):
         ("budget: {trials: 5}\nfidelity: {maximum: 26}", "maximum must be a power of eta"),
         ("budget: {trials: 5}\nspace: {svm: {C: {low: 0, high: 1}}}", "space.svm: C allows 0.0, but"),
         ("budget: {trials: 5}\nspace: {svm: {C: [x]}}", "space.svm.C.0: input should be a valid number"),
-        ("budget: {trials: 5}\ncluster: {address: elsewhere}", "cluster.address: input should be 'local'"),
+        (
+            "budget: {trials: 5}\ncluster: {address: elsewhere}",
+            "cluster.address: expected local, auto or the host:port",
+        ),
         ("budget: {trials: 5}\ndata: {protocol: {negative: [bored]}}", "negative names 'bored'; allowed are angry"),
         (
             "budget: {trials: 5}\ndata: {crop: eyes}",

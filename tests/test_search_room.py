@@ -31,6 +31,18 @@ def test_thirds_of_a_gpu_make_a_whole_one():
     assert thirds.fits(SVM, [RESNET, RESNET, RESNET])
 
 
+def test_a_trial_needs_one_machine_that_holds_it():
+    nodes = [{"CPU": 3}, {"CPU": 3, "GPU": 1}]
+    families = (SVM, RESNET)
+    several = Room(Resources.model_validate({"resnet": {"cpus": 2, "gpus": 0}}), nodes, families)
+    assert several.cpus == 6
+    assert several.fits(RESNET, [RESNET])
+    assert not several.fits(RESNET, [RESNET, RESNET])  # 6 CPUs would do, but not 3 and 3
+    assert several.fits(SVM, [RESNET, RESNET])
+    with pytest.raises(InputError, match="asks for 4 CPUs.*of this cluster offers 3 CPUs and 0 GPUs or 3 CPUs and 1 G"):
+        Room(Resources.model_validate({"svm": {"cpus": 4}}), nodes, families)
+
+
 def test_a_family_that_never_fits_is_refused():
     with pytest.raises(
         InputError, match="resources.resnet: a trial asks for 2 CPUs and 1 GPUs.*offers 2 CPUs and 0 GPUs"

@@ -23,7 +23,9 @@ CONFIG = SvmConfig(kernel="linear", C=0.1)
 
 def tune_config(folder: Path, cache: Path, config: Any = CONFIG, recorded: int = 0, **job: Any) -> dict[str, Any]:
     threads = {"svm": 1, "forest": 1, "resnet": 1}
-    values = {"checkpoints": folder / "checkpoints", "data": DATA, "cache": cache, "scale": Fidelity(), **job}
+    seen = load_training(job.get("data", DATA), cache)
+    values = {"checkpoints": folder / "checkpoints", "data": DATA, "cache": cache, "scale": Fidelity()}
+    values |= {"fingerprint": seen.fingerprint, "split": seen.split, **job}
     assignment = Assignment(trial=7, config=config, seed=0, recorded=recorded)
     return {"job": Job(threads=threads, **values).model_dump(mode="json"), **assignment.model_dump(mode="json")}
 
@@ -111,3 +113,8 @@ def test_dropping_the_state_keeps_what_selection_needs(tmp_path, cache):
     after = {path.name for path in checkpoints.path(1).iterdir()}
     assert after == {"model", "validation.npy", "report.json"}
     assert after < before
+
+
+def test_a_trial_on_other_data_than_the_drivers_fails_with_a_sentence(tmp_path, cache):
+    trial = Trial(tune_config(tmp_path, cache, split="0" * 32))
+    assert trial.step() == {"trial": 7, "failed": "demo: the data are not what they were when the search began"}

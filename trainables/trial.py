@@ -5,12 +5,14 @@ note what to do (Tune may set up a second worker for a running trial); all work 
 """
 
 import json
+import os
 import time
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import ray
 from ray import tune
 
 from spaces.errors import InputError
@@ -28,6 +30,12 @@ from trainables.threads import limit_threads
 @lru_cache(maxsize=1)
 def _training_data(spec: DataSpec, cache: Path) -> TrainingData:
     return load_training(spec, cache)
+
+
+def _worker() -> dict[str, Any]:
+    """Where this process runs: the Ray node, the process, and the GPUs it may use, as CUDA names them."""
+    node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else None
+    return {"node": node, "pid": os.getpid(), "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
 
 
 class Trial(tune.Trainable):
@@ -117,6 +125,7 @@ class Trial(tune.Trainable):
             "train_loss": fitted.get("train_loss"),
             "learning_rate": fitted.get("learning_rate"),
             "cache_hit": self.cache_hit,
+            "worker": _worker(),
             "checkpoint": f"{self.job.checkpoints.name}/{self.assignment.trial:05d}/{fidelity}",
         }
         self.checkpoints.write(self.learner, probabilities, report, keep_state=not complete)

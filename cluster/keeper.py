@@ -1,0 +1,83 @@
+"""The process that keeps a local cluster: it starts the Ray nodes, one after another, and they end when it ends.
+
+It is told what to start by the state that `local_cluster.up` wrote, and writes down each node that has joined. Ray lets
+the kernel (or a reaper, where the kernel cannot) end the nodes when this process dies, so that no crash and no kill
+leaves one behind. Two nodes that start at once make each other time out.
+"""
+
+import logging
+import os
+import signal
+import sys
+import time
+from types import FrameType
+from typing import Any
+
+from cluster.environment import prepare_environment
+from cluster.state import Node, Process, State, read_state, write_state
+
+_OBJECT_STORE_BYTES = 256 * 1024**2
+_ORDER_SECONDS = 30.0
+
+
+def main() -> None:
+    """Start the nodes, one after another, and wait to be ended."""
+    state = _order()
+    prepare_environment()
+    os.environ["RAY_TMPDIR"] = str(state.folder)  # Ray's note of the current cluster goes here, not over another's
+    (state.folder / "ray").mkdir()
+    os.environ["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"
+    from ray.cluster_utils import Cluster
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    devices = [device for device in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if device]
+    cluster = Cluster(shutdown_at_exit=True)
+    for number in range(state.wanted):
+        if state.gpus:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(_devices_of(number, state.gpus, devices))
+        started = cluster.add_node(
+            node_ip_address="127.0.0.1",
+            num_cpus=state.cpus,
+            num_gpus=state.gpus,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            temp_dir=str(state.folder),
+            include_dashboard=False if number == 0 else None,
+        )
+        update = {"address": cluster.address, "nodes": (*state.nodes, _node(started))}
+        state = state.model_copy(update=update)
+        write_state(state)
+    signal.signal(signal.SIGTERM, _end)
+    while True:
+        signal.pause()
+
+
+def _order() -> State:
+    """The state that names this process as its keeper; who started it writes it at once."""
+    end = time.monotonic() + _ORDER_SECONDS
+    while time.monotonic() < end:
+        state = read_state()
+        if state is not None and state.keeper.pid == os.getpid():
+            return state
+        time.sleep(0.05)
+    sys.exit("nobody said what cluster to start")
+
+
+def _devices_of(number: int, gpus: int, devices: list[str]) -> list[str]:
+    """The GPUs of node `number`, which no other node has; `devices` are those this machine may use, if it says so."""
+    numbers = range(number * gpus, (number + 1) * gpus)
+    return [devices[each] if each < len(devices) else str(each) for each in numbers]
+
+
+def _node(started: Any) -> Node:
+    """What to remember of a Ray node."""
+    processes = {kind: Process.of(process.pid) for kind, process in started.live_processes()}
+    raylet = processes.pop("raylet")
+    return Node(raylet=raylet, others=tuple(processes.values()))
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    sys.exit(0)  # Ray's own exit handlers end the nodes, the last first
+
+
+if __name__ == "__main__":
+    main()
