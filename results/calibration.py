@@ -76,20 +76,42 @@ def at_temperature(probabilities: NDArray[Any], temperature: float) -> NDArray[n
     return scaled
 
 
+@dataclass(frozen=True)
+class Reliability:
+    """How sure a model is and how often it is right, by bins of the probability of the predicted class.
+
+    Attributes:
+        confidence: Its mean in each bin that holds faces, (bins,); `accuracy`, the share of labels that are right, and
+            `n`, the faces, likewise.
+    """
+
+    confidence: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+    n: NDArray[np.int64]
+
+
+def reliability(labels: NDArray[Any], probabilities: NDArray[Any]) -> Reliability:
+    """The reliability of `probabilities`, (n, 3), against `labels`, (n,), in 15 bins of equal width."""
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = probabilities.argmax(axis=1) == labels
+    bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    n = np.bincount(bins, minlength=BINS)
+    confidences, hits = (np.bincount(bins, weights=values, minlength=BINS) for values in (confidence, right))
+    used = n > 0
+    return Reliability(confidences[used] / n[used], hits[used] / n[used], n[used])
+
+
 def calibration_error(labels: NDArray[Any], probabilities: NDArray[Any]) -> float:
     """Expected calibration error: the mean gap between how sure a model is of its labels and how often they are right.
 
-    The mean is over 15 bins of equal width by the probability of the predicted class, each weighed by its faces
-    (Naeini, Cooper and Hauskrecht, AAAI 2015).
+    The mean is over the bins of `reliability`, each weighed by its faces (Naeini, Cooper and Hauskrecht, AAAI 2015).
 
     Args:
         labels: The true classes, (n,).
         probabilities: (n, 3).
     """
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    gap = (probabilities.argmax(axis=1) == labels) - confidence
-    bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
-    return float(np.abs(np.bincount(bins, weights=gap, minlength=BINS)).sum() / len(labels))
+    bins = reliability(labels, probabilities)
+    return float(np.average(np.abs(bins.accuracy - bins.confidence), weights=bins.n))
 
 
 def recall_by_emotion(faces: Faces, probabilities: NDArray[Any]) -> dict[str, dict[str, Any]]:

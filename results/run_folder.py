@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from spaces.errors import InputError
 from spaces.fidelity import Fidelity
+from spaces.joint import JointSpace
 from spaces.resnet import ResnetConfig
 from trainables.data.protocol import TrainingData
 from trainables.data.spec import DataSpec
@@ -41,6 +42,7 @@ class RunFolder:
         self.tune = path / "tune"
         self.leaderboard = path / "leaderboard.csv"
         self.selection = path / "selection"
+        self.report = path / "report.html"
         self.test_readings = path / "test_readings.jsonl"
         self.lock = path / ".lock"
 
@@ -74,6 +76,10 @@ class RunFolder:
     def fidelity(self) -> Fidelity:
         """The scale of fidelities that the saved plan gives."""
         return self._section("fidelity", Fidelity)
+
+    def space(self) -> JointSpace:
+        """The joint space that the saved plan searches."""
+        return self._section("space", JointSpace)
 
     def pretraining(self) -> ResnetConfig:
         """How the saved plan has the backbone of `faces` weights pretrained."""

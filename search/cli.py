@@ -212,6 +212,19 @@ def select(
 
 
 @app.command()
+def report(
+    run: RunArgument,
+    out: Annotated[Path | None, typer.Option(help="The file to write; default: report.html in the run.")] = None,
+    json: Json = False,
+) -> None:
+    """Write all that a run says of itself as one HTML file, also while it is searched."""
+    from results.report import write_report
+
+    written = write_report(RunFolder.existing(run), cache_folder(), out)
+    Output(json).show(written, Text(f"wrote {written['report']} ({written['bytes'] / 1e6:.1f} MB)"))
+
+
+@app.command()
 def export(
     run: RunArgument,
     out: Annotated[Path | None, typer.Option(help="Folder to make; default: exports/ and the run's name.")] = None,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
 
+from results.clock import searched_seconds
 from results.leaderboard import TrialRecord, trials_of
 from results.schema import EndStatus, Event, Measurement, SessionEnd, SessionStart, Status, TrialEnd, TrialStart
 from search.budget import Patience, Spend, spend
@@ -266,10 +267,4 @@ class Engine:
 
 def searching_seconds(events: Sequence[Event]) -> float:
     """Seconds of searching in `events`: of each session, from its start to its last event."""
-    total, began, last = 0.0, None, 0.0
-    for event in events:
-        if isinstance(event, SessionStart):
-            total += last - began if began is not None else 0.0
-            began = event.time
-        last = event.time
-    return total + (last - began if began is not None else 0.0)
+    return next(reversed(searched_seconds(events)), 0.0)
