@@ -8,8 +8,10 @@ leaves one behind. Two nodes that start at once make each other time out.
 import logging
 import os
 import signal
+import socket
 import sys
 import time
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -26,6 +28,8 @@ def main() -> None:
     prepare_environment()
     os.environ["RAY_TMPDIR"] = str(state.folder)  # Ray's note of the current cluster goes here, not over another's
     (state.folder / "ray").mkdir()
+    # A job's `python` is this one.
+    os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
     os.environ["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"
     from ray.cluster_utils import Cluster
 
@@ -41,10 +45,15 @@ def main() -> None:
             num_gpus=state.gpus,
             object_store_memory=_OBJECT_STORE_BYTES,
             temp_dir=str(state.folder),
-            include_dashboard=False if number == 0 else None,
+            **(_jobs_endpoint() if number == 0 else {}),
         )
-        update = {"address": cluster.address, "nodes": (*state.nodes, _node(started))}
-        state = state.model_copy(update=update)
+        state = state.model_copy(
+            update={
+                "address": cluster.address,
+                "jobs": f"http://{cluster.head_node.webui_url}",
+                "nodes": (*state.nodes, _node(started)),
+            }
+        )
         write_state(state)
     signal.signal(signal.SIGTERM, _end)
     while True:
@@ -60,6 +69,14 @@ def _order() -> State:
             return state
         time.sleep(0.05)
     sys.exit("nobody said what cluster to start")
+
+
+def _jobs_endpoint() -> dict[str, Any]:
+    """What makes the head listen for jobs, on a port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return {"include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": port}
 
 
 def _devices_of(number: int, gpus: int, devices: list[str]) -> list[str]:

@@ -72,7 +72,7 @@ def export(run: RunFolder, out: Path) -> dict[str, Any]:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: already exists and is not an empty folder; remove it or name another")
     winner = selected(run)
-    source = run.path / winner.measurements[-1].checkpoint / MODEL
+    source = run.fetched(f"{winner.measurements[-1].checkpoint}/{MODEL}")
     if not source.is_dir():
         raise InputError(f"{source}: the model of trial {winner.trial} is missing from the run")
     manifest = _manifest(run, winner)

@@ -23,7 +23,7 @@ def kept_probabilities(run: RunFolder, record: TrialRecord, labels: Labels) -> N
         InputError: If the file is missing, or its accuracy is not the one that the trial measured.
     """
     measured = record.measurements[-1]
-    path = run.path / measured.checkpoint / VALIDATION
+    path = run.fetched(f"{measured.checkpoint}/{VALIDATION}")
     try:
         probabilities: NDArray[np.float32] = np.load(path, allow_pickle=False)
         scores = score(labels, probabilities)

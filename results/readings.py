@@ -88,7 +88,7 @@ def read_test(run: RunFolder, winner: TrialRecord, cache: Path) -> Reading:
     run.check_data(data)
     validation = score(data.validation.labels, kept_probabilities(run, winner, data.validation.labels))
     checkpoint = winner.measurements[-1].checkpoint
-    model = load_model(winner.family, run.path / checkpoint / "model")
+    model = load_model(winner.family, run.fetched(f"{checkpoint}/model"))
     test = load_test(spec, cache)
     scores = score(test.labels, model.predict_proba(test.images))
     return Reading(

@@ -40,7 +40,7 @@ class Output:
         """Print how a search ended; exit 130 if it was interrupted, 1 if no trial reached full fidelity."""
         from results.leaderboard import leaderboard, table
 
-        run = outcome.run.path
+        run = outcome.run.location
         if not self._as_json:
             self.show(None, table(leaderboard([outcome.run])))
         self.show(outcome.json(), Text(f"run {run}: {_counts(outcome)} in {outcome.seconds:.0f} s"))

@@ -30,8 +30,10 @@ from search.searcher import Searcher
 from search.weights import check_same_weights, find_weights, pretrain, weights_provenance
 from spaces.errors import InputError
 from spaces.family import Family
-from trainables.checkpoint import TrialCheckpoints
 from trainables.data.protocol import TrainingData, load_training
+from trainables.remote_checkpoint import checkpoints_at
+
+_MAY_CHANGE = ("budget", "resources", "cluster")
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Outcome:
     def json(self) -> dict[str, Any]:
         """What `search --json` prints."""
         return {
-            "run": str(self.run.path),
+            "run": self.run.location,
             "trials": len(self.trials),
             "finished": self.count(Status.FINISHED),
             "stopped": self.count(Status.STOPPED),
@@ -82,10 +84,25 @@ def start(plan: Plan, run: RunFolder, cache: Path, console: Console) -> Outcome:
     try:
         run.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{run.path}: the run's folder cannot be made ({error.strerror})") from error
+        raise InputError(f"{run.location}: the run's folder cannot be made ({error.strerror})") from error
     with _locked(run):
         _check_new(run)
         return _session(plan, run, data, weights, cache, console, past=())
+
+
+def check_same_search(plan: Plan, run: RunFolder) -> None:
+    """Make sure that `plan` is the one that `run` was begun with, but for its budget and the machines it asks for.
+
+    Raises:
+        InputError: Naming the sections that differ.
+    """
+    began, now = run.plan_values(), plan.model_dump(mode="json")
+    differing = [name for name in now if name not in _MAY_CHANGE and began.get(name) != now[name]]
+    if differing:
+        raise InputError(
+            f"{run.location}: was begun with another plan ({', '.join(differing)} differ), so this is not its "
+            "continuation; choose another --name"
+        )
 
 
 def resume(plan: Plan, run: RunFolder, cache: Path, console: Console) -> Outcome:
@@ -124,6 +141,7 @@ def _session(
             engine.listen(board.hear)
             engine.listen(progress.hear)
             engine.listen(lambda event: _forget_state(run, event))
+            engine.listen(lambda event: run.changed())
             engine.begin()
             weights = pretrain(plan, engine, cache, room.cpus, found, progress.say)
             if weights is not None:
@@ -152,7 +170,7 @@ def _search(
 
     plan = engine.plan
     job = Job(
-        checkpoints=run.checkpoints.resolve(),
+        checkpoints=run.checkpoints_location,
         data=plan.data,
         fingerprint=data.fingerprint,
         split=data.split,
@@ -212,12 +230,14 @@ def _remember_weights(run: RunFolder, weights: dict[str, Path]) -> None:
 def _forget_state(run: RunFolder, event: Event) -> None:
     """A stopped trial will not go on: keep its model and validation probabilities, not its optimizer."""
     if isinstance(event, TrialEnd) and event.status is Status.STOPPED:
-        TrialCheckpoints(run.checkpoints, event.trial).drop_state()
+        checkpoints_at(run.checkpoints_location, event.trial).drop_state()
 
 
 def _check_new(run: RunFolder) -> None:
     if run.plan.exists():
-        raise InputError(f"{run.path}: holds a run already; continue it with `fertune resume` or choose another --name")
+        raise InputError(
+            f"{run.location}: holds a run already; continue it with `fertune resume` or choose another --name"
+        )
 
 
 def _check_same_data(run: RunFolder, data: TrainingData) -> None:

@@ -52,11 +52,13 @@ class Cluster(Section):
     Attributes:
         address: `local`: Ray is started on this machine, on loopback, for the time of the search. `auto`: the cluster
             that runs on this machine. `host:port`: the one with that head. What ran before runs on afterwards.
+        autoscale: Trials at once that a cluster which grows is asked to have room for, and waited for.
         cpus: Logical CPUs that `local` offers, default all.
         gpus: Logical GPUs that `local` offers, default all.
     """
 
     address: str = LOCAL
+    autoscale: int | None = Field(default=None, ge=1)
     cpus: int | None = Field(default=None, ge=1)
     gpus: int | None = Field(default=None, ge=0)
 

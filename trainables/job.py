@@ -13,7 +13,7 @@ class Job(BaseModel):
     """What is the same for every trial of a search.
 
     Attributes:
-        checkpoints: The run's folder of checkpoints, absolute, reachable from every node.
+        checkpoints: The run's folder of checkpoints, an absolute path or a URL, reachable from every node.
         data: The data of the search.
         fingerprint: The content hash of its source, as the driver read it.
         split: The hash of what is held out, likewise.
@@ -26,7 +26,7 @@ class Job(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    checkpoints: Path
+    checkpoints: str
     data: DataSpec
     fingerprint: str
     split: str

@@ -17,13 +17,13 @@ from ray import tune
 
 from spaces.errors import InputError
 from trainables.base import Learner, Task, TrainingError
-from trainables.checkpoint import TrialCheckpoints
 from trainables.data.protocol import TrainingData, load_training
 from trainables.data.spec import DataSpec
 from trainables.fake import FakeLearner
 from trainables.families import build_learner
 from trainables.job import Assignment, Job
 from trainables.metrics import score
+from trainables.remote_checkpoint import checkpoints_at
 from trainables.threads import limit_threads
 
 
@@ -50,7 +50,7 @@ class Trial(tune.Trainable):
         values = dict(config)
         self.job = Job.model_validate(values.pop("job"))
         self.assignment = Assignment.model_validate(values)
-        self.checkpoints = TrialCheckpoints(self.job.checkpoints, self.assignment.trial)
+        self.checkpoints = checkpoints_at(self.job.checkpoints, self.assignment.trial)
         self.learner: Learner | None = None
         self.fit_seconds = 0.0
         self.total_seconds = 0.0
@@ -126,7 +126,7 @@ class Trial(tune.Trainable):
             "learning_rate": fitted.get("learning_rate"),
             "cache_hit": self.cache_hit,
             "worker": _worker(),
-            "checkpoint": f"{self.job.checkpoints.name}/{self.assignment.trial:05d}/{fidelity}",
+            "checkpoint": f"{self.job.checkpoints.rpartition('/')[2]}/{self.assignment.trial:05d}/{fidelity}",
         }
         self.checkpoints.write(self.learner, probabilities, report, keep_state=not complete)
         if complete:
