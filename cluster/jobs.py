@@ -1,6 +1,7 @@
 """Jobs: commands that a cluster's head runs for somebody who need not stay; Ray's Jobs endpoint, with a token."""
 
 import asyncio
+import logging
 import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -75,6 +76,7 @@ class Jobs:
         with self._complaints():
             from ray.job_submission import JobSubmissionClient
 
+            logging.getLogger("ray").setLevel(logging.WARNING)
             self._client = JobSubmissionClient(self.address)
         self._check_version()
 
@@ -94,7 +96,7 @@ class Jobs:
         busy = next((each for each in self.list() if each.run == run and not each.is_over), None)
         if busy is not None:
             raise ClusterError(
-                f"{self.address}: job {busy.job} is searching {run} already; follow it with `fertune jobs logs {busy.job}`"
+                f"{self.address}: job {busy.job} is searching {run} already; `fertune jobs stop` ends it"
             )
         with self._complaints():
             self._client.submit_job(
@@ -123,7 +125,7 @@ class Jobs:
         if not named:
             known = ", ".join(view.job for view in jobs[-5:]) or "none"
             raise ClusterError(
-                f"{self.address}: no job and no run of a job is called {name}; the last jobs are: {known}"
+                f"{self.address}: no job, and no run of one, is called {name}; the last jobs are: {known}"
             )
         return named[-1]
 
@@ -160,7 +162,7 @@ class Jobs:
         theirs = self._client._server_ray_version
         if theirs is not None and theirs != ray.__version__:
             raise ClusterError(
-                f"{self.address}: the cluster runs Ray {theirs}, this process Ray {ray.__version__}; both must be the same"
+                f"{self.address}: the cluster runs Ray {theirs}, this process {ray.__version__}; both must be the same"
             )
 
     @contextmanager

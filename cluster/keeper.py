@@ -35,6 +35,7 @@ def main() -> None:
 
     logging.getLogger("ray").setLevel(logging.ERROR)
     devices = [device for device in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if device]
+    jobs = _free_port()
     cluster = Cluster(shutdown_at_exit=True)
     for number in range(state.wanted):
         if state.gpus:
@@ -45,12 +46,12 @@ def main() -> None:
             num_gpus=state.gpus,
             object_store_memory=_OBJECT_STORE_BYTES,
             temp_dir=str(state.folder),
-            **(_jobs_endpoint() if number == 0 else {}),
+            **(_listening(jobs) if number == 0 else {}),
         )
         state = state.model_copy(
             update={
                 "address": cluster.address,
-                "jobs": f"http://{cluster.head_node.webui_url}",
+                "jobs": f"http://{jobs[0]}:{jobs[1]}",
                 "nodes": (*state.nodes, _node(started)),
             }
         )
@@ -71,12 +72,17 @@ def _order() -> State:
     sys.exit("nobody said what cluster to start")
 
 
-def _jobs_endpoint() -> dict[str, Any]:
-    """What makes the head listen for jobs, on a port that is free now."""
+def _free_port() -> tuple[str, int]:
+    """Loopback and a port of it that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    return {"include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": port}
+        host, port = probe.getsockname()
+        return host, port
+
+
+def _listening(jobs: tuple[str, int]) -> dict[str, Any]:
+    """What makes the head take jobs at a host and port."""
+    return {"include_dashboard": True, "dashboard_host": jobs[0], "dashboard_port": jobs[1]}
 
 
 def _devices_of(number: int, gpus: int, devices: list[str]) -> list[str]:

@@ -165,6 +165,6 @@ def _check_counts(run: RunFolder, faces: Faces) -> None:
     for name, count in zip(CLASSES, np.bincount(faces.labels, minlength=len(CLASSES)), strict=True):
         if count < FOLDS:
             raise InputError(
-                f"{run.location}: validation holds {count} faces of class {name}; selection cuts each class into {FOLDS} "
+                f"{run.location}: validation has {count} faces of class {name}; selection cuts each class into {FOLDS} "
                 f"folds and needs at least as many faces"
             )

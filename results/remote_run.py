@@ -1,7 +1,7 @@
 """A run on object storage, which cannot append: this process's copy of it in a folder, and what keeps the two alike.
 
-Files that only grow (measurements, study, readings, TensorBoard events) lie there as segments, each named after the byte
-at which it begins; readers join them. All others are written whole. Checkpoints are not copied: workers write them to
+Files that only grow (measurements, study, readings, TensorBoard events) lie there as segments, numbered by the byte at
+which each begins; readers join them. All others are written whole. Checkpoints are not copied: workers write them to
 the storage themselves, and they are fetched one by one when somebody asks for them.
 """
 
@@ -18,7 +18,8 @@ _SEGMENTS = "segments"
 _LINES = (".jsonl", ".journal")
 _EVENTS = "tensorboard/"
 LEASE = "lease.json"
-_OWN = ("checkpoints/", "tune/", LEASE)  # never copied: the workers' own, or rebuilt at each start
+_SHARED = "weights"
+_OWN = ("checkpoints/", "tune/", f"{_SHARED}/", LEASE)  # never copied: the workers' own, or rebuilt at each start
 _DIGITS = 15
 _CONNECTIONS = 16
 
@@ -56,6 +57,12 @@ class RemoteRun(RunFolder):
             names = [name] if path.suffix else list(self.storage.sizes(name))
             self._fetch((each, self.path / each) for each in names)
         return path
+
+    def for_workers(self, path: Path) -> str:
+        name = f"{_SHARED}/{path.name}"
+        if self.storage.size(name) != path.stat().st_size:
+            self.storage.upload(path, name)
+        return join(self.location, name)
 
     def changed(self) -> None:
         self.has_changed.set()

@@ -82,6 +82,10 @@ class RunFolder:
         """The path of a checkpoint, or of a file or folder in one; `name` is relative to the run."""
         return self.path / name
 
+    def for_workers(self, path: Path) -> str:
+        """Where every node finds the file at `path`, which is on this one: the path itself, or a URL."""
+        return str(path.resolve())
+
     def changed(self) -> None:
         """Whoever keeps a copy of the run up to date may do so now."""
 

@@ -160,7 +160,7 @@ def status(run: RunArgument, json: Json = False) -> None:
 def doctor(
     plan: Annotated[Path | None, typer.Argument(metavar="[PLAN]", help="The plan; default: any search here.")] = None,
     data: Annotated[str | None, typer.Option(help="As of `fertune search` (data.source).")] = None,
-    runs: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    runs: Annotated[str, typer.Option(help="Folder or URL that holds the runs.")] = "runs",
     settings: Set = None,
     json: Json = False,
 ) -> None:

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from results.run_folder import RunFolder, write_whole
 from results.schema import Event, Status, TrialEnd
 from search.board import Board
 from search.engine import Engine
+from search.growth import Growth
 from search.plan import Plan, write_plan
 from search.progress import Progress
 from search.provenance import provenance
@@ -33,6 +34,7 @@ from spaces.family import Family
 from trainables.data.protocol import TrainingData, load_training
 from trainables.remote_checkpoint import checkpoints_at
 
+_MAX_PENDING = 100_000  # how many trials may start at once is the engine's to say, not Tune's
 _MAY_CHANGE = ("budget", "resources", "cluster")
 
 
@@ -132,7 +134,7 @@ def _session(
     where = plan.cluster
     console.print("starting Ray ..." if where.address == LOCAL else f"joining the cluster {where.address} ...")
     with session(where.address, where.cpus, where.gpus) as nodes, Journal(run.measurements) as journal:
-        room = Room(plan.resources, nodes, plan.space.families)
+        room = Room(plan.resources, nodes, plan.space.families, grows=where.autoscale is not None)
         write_plan(plan, run.plan)
         _write_provenance(plan, run, data, total(nodes))
         searcher = Searcher(run.study, plan, trials_of(past))
@@ -146,7 +148,13 @@ def _session(
             weights = pretrain(plan, engine, cache, room.cpus, found, progress.say)
             if weights is not None:
                 _remember_weights(run, weights)
-                _search(engine, run, data, cache, progress, room, weights)
+                with Growth(plan, room, progress.say) as growth:
+
+                    def tick(states: Iterable[str]) -> None:
+                        progress.update()
+                        growth.update(states)
+
+                    _search(engine, run, data, cache, tick, room, weights)
             engine.close()
         write_csv(leaderboard([run]), run.leaderboard)
         return Outcome(run, tuple(engine.trials.values()), engine.elapsed, engine.incumbent, engine.was_interrupted)
@@ -157,7 +165,7 @@ def _search(
     run: RunFolder,
     data: TrainingData,
     cache: Path,
-    progress: Progress,
+    tick: Callable[[Iterable[str]], None],
     room: Room,
     weights: dict[str, Path],
 ) -> None:
@@ -177,7 +185,7 @@ def _search(
         cache=cache.resolve(),
         scale=plan.fidelity,
         threads={family: room.shape(family).cpus for family in Family},
-        weights=weights,
+        weights={key: run.for_workers(path) for key, path in weights.items()},
         fake_seconds=plan.fake.seconds if plan.fake else None,
     )
 
@@ -186,7 +194,7 @@ def _search(
         gpu = {"GPU": resources.gpus} if resources.gpus else {}
         return tune.PlacementGroupFactory([{"CPU": resources.cpus, **gpu}])
 
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(room.concurrency)
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(_MAX_PENDING)
     shutil.rmtree(run.tune, ignore_errors=True)
     tune.Tuner(
         tune.with_resources(Trial, resources_of),
@@ -202,7 +210,7 @@ def _search(
             name=run.tune.name,
             storage_path=str(run.path.resolve()),
             stop=EndOfSession(engine),
-            callbacks=[Watch(engine, progress)],
+            callbacks=[Watch(engine, tick)],
             failure_config=tune.FailureConfig(max_failures=0),  # the engine hands a trial out again
             verbose=0,
         ),

@@ -71,6 +71,8 @@ class Cluster(Section):
     def _offers_its_own(self) -> Self:
         if self.address != LOCAL and (self.cpus, self.gpus) != (None, None):
             raise ValueError(f"cpus and gpus are for address local; the cluster at {self.address} offers what it has")
+        if self.address == LOCAL and self.autoscale is not None:
+            raise ValueError("autoscale is for a cluster; address local is this machine, which does not grow")
         return self
 
 

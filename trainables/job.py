@@ -20,7 +20,7 @@ class Job(BaseModel):
         cache: The node's folder for parsed data, absolute.
         scale: The scale of fidelities.
         threads: CPU threads of a trial, by family.
-        weights: Files of weights, by `weights.weights_key`, absolute.
+        weights: Files of weights, by `weights.weights_key`, absolute paths or URLs.
         fake_seconds: If given, trials wait this long at full fidelity instead of learning.
     """
 
@@ -33,7 +33,7 @@ class Job(BaseModel):
     cache: Path
     scale: Fidelity
     threads: dict[str, int]
-    weights: dict[str, Path] = {}
+    weights: dict[str, str] = {}
     fake_seconds: float | None = None
 
 

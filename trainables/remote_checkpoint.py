@@ -27,7 +27,7 @@ def remove_checkpoints(url: str, trial: int) -> None:
 
 
 class RemoteCheckpoints(TrialCheckpoints):
-    """The checkpoints of trial `trial` under `url`, the run's folder of checkpoints; `folder` is a copy of what is used."""
+    """The checkpoints of trial `trial` under `url`, the run's folder of checkpoints; `folder` holds copies."""
 
     def __init__(self, url: str, trial: int) -> None:
         self._copy = tempfile.TemporaryDirectory(prefix="fertune-checkpoint-")

@@ -3,7 +3,9 @@
 Object storage has no folders, no appending and no renaming; what stands on it here asks for none of them.
 """
 
+import os
 import posixpath
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,32 @@ def is_url(location: str) -> bool:
 def join(location: str, *names: str) -> str:
     """The path or URL of `names` under `location`."""
     return posixpath.join(location.rstrip("/") or "/", *names)
+
+
+def unreadable(location: str) -> str:
+    """Why the file or folder at a path or URL cannot be read from here; empty if it can."""
+    if not is_url(location):
+        return "" if os.access(location, os.R_OK) else f"{location} cannot be read"
+    try:
+        return "" if Storage(location).exists("") else f"{location} is not there"
+    except InputError as error:
+        return str(error)
+
+
+def unwritable(folder: str) -> str:
+    """Why a file cannot be made in the folder at a path or URL from here; empty if it can."""
+    name = f".doctor-{socket.gethostname()}-{os.getpid()}"
+    try:
+        if is_url(folder):
+            storage = Storage(folder)
+            storage.write(name, b"")
+            storage.remove(name)
+        else:
+            Path(folder, name).write_text("")
+            Path(folder, name).unlink()
+    except (InputError, OSError) as error:
+        return str(error)
+    return ""
 
 
 class Storage:
@@ -46,7 +74,7 @@ class Storage:
         selector = fs.FileSelector(self._path(folder), allow_not_found=True, recursive=True)
         with self._told(folder):
             found = self._system.get_file_info(selector)
-        start = len(self._root.rstrip("/")) + 1
+        start = len(self._root.strip("/")) + 1
         files = {info.path.lstrip("/")[start:]: info.size for info in found if info.type is fs.FileType.File}
         return dict(sorted(files.items()))
 
@@ -55,6 +83,12 @@ class Storage:
         with self._told(folder):
             found = self._system.get_file_info(fs.FileSelector(self._path(folder), allow_not_found=True))
         return sorted(info.base_name for info in found)
+
+    def size(self, name: str) -> int | None:
+        """The bytes of a file, None if there is no file `name`."""
+        with self._told(name):
+            info = self._system.get_file_info(self._path(name))
+        return info.size if info.type is fs.FileType.File else None
 
     def exists(self, name: str) -> bool:
         """Whether there is a file or folder `name`."""

@@ -18,6 +18,7 @@ from ray import tune
 from spaces.errors import InputError
 from trainables.base import Learner, Task, TrainingError
 from trainables.data.protocol import TrainingData, load_training
+from trainables.data.remote import local_copy
 from trainables.data.spec import DataSpec
 from trainables.fake import FakeLearner
 from trainables.families import build_learner
@@ -91,9 +92,8 @@ class Trial(tune.Trainable):
         if (data.fingerprint, data.split) != (self.job.fingerprint, self.job.split):
             raise InputError(f"{self.job.data.source}: the data are not what they were when the search began")
         self.cache_hit = _training_data.cache_info().hits > hits
-        self.learner = self._build(
-            Task(data.train, self.assignment.seed, self.job.scale, self._threads, self.job.weights)
-        )
+        weights = {key: local_copy(location, self.job.cache) for key, location in self.job.weights.items()}
+        self.learner = self._build(Task(data.train, self.assignment.seed, self.job.scale, self._threads, weights))
         if latest:
             self.learner.load(self.checkpoints.path(latest))
         return report if latest > self.assignment.recorded else None
