@@ -40,12 +40,14 @@ def main() -> None:
     for number in range(state.wanted):
         if state.gpus:
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(_devices_of(number, state.gpus, devices))
+        folder = state.folder / str(number)  # a shared one would have each node unpack a job's program over the others'
+        folder.mkdir()
         started = cluster.add_node(
             node_ip_address="127.0.0.1",
             num_cpus=state.cpus,
             num_gpus=state.gpus,
             object_store_memory=_OBJECT_STORE_BYTES,
-            temp_dir=str(state.folder),
+            temp_dir=str(folder),
             **(_listening(jobs) if number == 0 else {}),
         )
         state = state.model_copy(
