@@ -10,10 +10,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from search.cli_output import Output
+from search.cli_output import Output, variable
 from search.plan import read_plan
 from search.run_name import checked_name
-from spaces.errors import InputError
 
 if TYPE_CHECKING:
     from cluster.jobs import Jobs, JobView
@@ -53,7 +52,7 @@ def submit(
 
     checked = read_plan(plan, settings or (), {"data.source": data})
     run_name = checked_name(name or f"{plan.stem}-{time.strftime('%Y%m%d-%H%M%S')}")
-    environment = dict(_variable(each) for each in variables or ())
+    environment = dict(variable(each) for each in variables or ())
     output, jobs = Output(json), _jobs(address)
     job, size = submission.submit(checked, run_name, runs, jobs, environment)
     say = output.progress.print
@@ -149,13 +148,6 @@ def _to(stream: Any) -> Any:
         stream.flush()
 
     return write
-
-
-def _variable(given: str) -> tuple[str, str]:
-    name, separator, value = given.partition("=")
-    if not separator or not name.isidentifier():
-        raise InputError(f"--env {given}: expected NAME=VALUE")
-    return name, value
 
 
 def _values(job: "JobView") -> dict[str, Any]:

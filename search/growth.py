@@ -61,6 +61,6 @@ class Growth:
         wanted = " or ".join(f"{shape.cpus} CPUs and {shape.gpus:g} GPUs" for shape in sorted(set(self._shapes)))
         left = free()
         return (
-            f"no trial runs since {seconds:.0f} s: one asks for {wanted}; the cluster has {self._room.cpus} CPUs, neither "
-            f"used nor reserved for workers that start are {left.get('CPU', 0.0):g}, and {left.get('GPU', 0.0):g} GPUs"
+            f"no trial runs since {seconds:.0f} s: one asks for {wanted}; of the cluster's {self._room.cpus} CPUs "
+            f"{left.get('CPU', 0.0):g}, and {left.get('GPU', 0.0):g} GPUs, are neither used nor kept for workers"
         )

@@ -34,7 +34,7 @@ def submit(plan: Plan, name: str, runs: str, jobs: Jobs, variables: Mapping[str,
         InputError: If a path is relative: it would lie in Ray's temporary folder.
         ClusterError: If the cluster does not take the job.
     """
-    _check_paths(plan, runs)
+    check_paths(plan, runs)
     sent = plan.model_copy(update={"cluster": Cluster(address=AUTO, autoscale=plan.cluster.autoscale)})
     job = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     command = ["python", "-m", "search", "search", "plan.yaml", "--name", name, "--runs", runs, "--continue"]
@@ -54,7 +54,7 @@ def follow(job: JobView, jobs: Jobs, write: Callable[[str], Any]) -> JobView:
     return end
 
 
-def _check_paths(plan: Plan, runs: str) -> None:
+def check_paths(plan: Plan, runs: str) -> None:
     """See that every path means the same on the cluster.
 
     Raises:
