@@ -20,10 +20,11 @@ from cluster.state import Node, Process, State, read_state, write_state
 
 _OBJECT_STORE_BYTES = 256 * 1024**2
 _ORDER_SECONDS = 30.0
+MORE = signal.SIGUSR1  # the state asks for more nodes than there are
 
 
 def main() -> None:
-    """Start the nodes, one after another, and wait to be ended."""
+    """Start the nodes, one after another, then those that are asked for later, and wait to be ended."""
     state = _order()
     prepare_environment()
     os.environ["RAY_TMPDIR"] = str(state.folder)  # Ray's note of the current cluster goes here, not over another's
@@ -35,32 +36,40 @@ def main() -> None:
 
     logging.getLogger("ray").setLevel(logging.ERROR)
     devices = [device for device in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if device]
-    jobs = _free_port()
-    cluster = Cluster(shutdown_at_exit=True)
-    for number in range(state.wanted):
-        if state.gpus:
-            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(_devices_of(number, state.gpus, devices))
-        folder = state.folder / str(number)  # a shared one would have each node unpack a job's program over the others'
-        folder.mkdir()
-        started = cluster.add_node(
-            node_ip_address="127.0.0.1",
-            num_cpus=state.cpus,
-            num_gpus=state.gpus,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            temp_dir=str(folder),
-            **(_listening(jobs) if number == 0 else {}),
-        )
-        state = state.model_copy(
-            update={
-                "address": cluster.address,
-                "jobs": f"http://{jobs[0]}:{jobs[1]}",
-                "nodes": (*state.nodes, _node(started)),
-            }
-        )
-        write_state(state)
-    signal.signal(signal.SIGTERM, _end)
+    cluster, jobs = Cluster(shutdown_at_exit=True), _free_port()
+    signal.pthread_sigmask(signal.SIG_BLOCK, [MORE])  # one that comes while a node starts is not lost
     while True:
-        signal.pause()
+        while len(state.nodes) < state.wanted:
+            state = _add_node(cluster, state, jobs, devices)
+        signal.signal(signal.SIGTERM, _end)
+        signal.sigwait([MORE])
+        state = read_state() or state
+
+
+def _add_node(cluster: Any, state: State, jobs: tuple[str, int], devices: list[str]) -> State:
+    """Start the next node and write down that it has joined."""
+    number = len(state.nodes)
+    if state.gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(_devices_of(number, state.gpus, devices))
+    folder = state.folder / str(number)  # a shared one would have each node unpack a job's program over the others'
+    folder.mkdir()
+    started = cluster.add_node(
+        node_ip_address="127.0.0.1",
+        num_cpus=state.cpus,
+        num_gpus=state.gpus,
+        object_store_memory=_OBJECT_STORE_BYTES,
+        temp_dir=str(folder),
+        **(_listening(jobs) if number == 0 else {}),
+    )
+    state = state.model_copy(
+        update={
+            "address": cluster.address,
+            "jobs": f"http://{jobs[0]}:{jobs[1]}",
+            "nodes": (*state.nodes, _node(started)),
+        }
+    )
+    write_state(state)
+    return state
 
 
 def _order() -> State:

@@ -37,6 +37,19 @@ def up(
 
 
 @app.command()
+def add(
+    nodes: Annotated[int, typer.Option(min=1, max=64, help="How many more.")] = 1,
+    json: Json = False,
+) -> None:
+    """Start more workers of the cluster; a search that runs gives them work."""
+    from cluster.local_cluster import add as start
+
+    output = Output(json)
+    state = start(nodes, output.progress.print)
+    output.show(_values(state), Text(f"the cluster has {len(state.nodes)} nodes"))
+
+
+@app.command()
 def status(json: Json = False) -> None:
     """Say whether a cluster started here runs; exit 1 unless it is whole."""
     state = read_state()

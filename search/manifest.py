@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from cluster.address import AUTO
 from cluster.manifests import kuberay, ray_up
-from cluster.manifests.order import Order, TrialShape, default_image
+from cluster.manifests.order import Machine, Order, TrialShape, default_image
 from search.plan import Plan
 from search.sections import Cluster
 from search.submission import check_paths
@@ -81,7 +81,7 @@ def write(files: Mapping[str, str], folder: Path) -> list[str]:
     return [str(folder / name) for name in files]
 
 
-def _machines(target: Target) -> tuple[ray_up.Machine, ray_up.Machine]:
+def _machines(target: Target) -> tuple[Machine, Machine]:
     known = ray_up.AWS if target == "aws" else ray_up.GCP
     return known["cpu"], known["gpu"]
 

@@ -36,19 +36,6 @@ class CommandLine:
             start_new_session=True,
         )
 
-    def background(self, script: str, *arguments: str) -> subprocess.Popen[str]:
-        """Start a Python script where and how the commands are."""
-        return subprocess.Popen(
-            [sys.executable, "-c", script, *arguments],
-            cwd=self.folder,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
     def set(self, name: str, value: str) -> None:
         """Give the commands to come an environment variable."""
         self._environment[name] = value

@@ -3,11 +3,9 @@
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from command_line import CommandLine, wait_until
 from s3_server import BUCKET, s3_server
@@ -26,16 +24,6 @@ startup_trials: 12
 space: {families: [svm, forest]}
 fake: {seconds: 8.0}
 """
-
-JOIN = """
-import sys
-from cluster.environment import prepare_environment
-prepare_environment(create_token=False)
-from ray.scripts.scripts import main
-sys.argv = ["ray", "start", "--address", sys.argv[1], "--num-cpus", "2", "--block"]
-main()
-"""
-
 
 NODES = """
 import ray
@@ -128,16 +116,13 @@ def test_a_node_that_joins_late_gets_work(cluster):
     wait_until(lambda: len(workers(run)) >= 1, 200, lambda: cluster.run("jobs", "logs", job["job"]).stdout)
     nodes = set(cluster.python(NODES).split())
     assert len(nodes) == 3
-    late = cluster.background(JOIN, json.loads(state_of(cluster).read_text())["address"])
-    try:
-        wait_until(
-            lambda: bool({worker["node"] for worker in workers(run).values()} - nodes),
-            200,
-            lambda: cluster.run("jobs", "logs", job["job"]).stdout,
-        )
-        cluster.run("jobs", "stop", "late")
-    finally:
-        end_family(late)
+    cluster.run("cluster", "add")
+    wait_until(
+        lambda: bool({worker["node"] for worker in workers(run).values()} - nodes),
+        200,
+        lambda: cluster.run("jobs", "logs", job["job"]).stdout,
+    )
+    cluster.run("jobs", "stop", "late")
 
 
 def test_a_killed_node_costs_no_trial(cluster):
@@ -179,12 +164,3 @@ def test_a_lost_head_and_a_new_cluster_with_the_same_storage(tmp_path, cache):
         assert {trial["status"] for trial in after} == {Status.FINISHED}
         known = {trial["trial"]: trial for trial in after}
         assert all(known[trial["trial"]] == trial for trial in before if trial["status"] == Status.FINISHED)
-
-
-def end_family(process: subprocess.Popen[str]) -> None:
-    """End a process and all that it started."""
-    family = psutil.Process(process.pid).children(recursive=True)
-    process.terminate()
-    for each in psutil.wait_procs(family, timeout=10)[1]:
-        each.kill()
-    process.communicate(timeout=30)
