@@ -49,9 +49,11 @@ def open_run(location: str, change: bool = False) -> Iterator[RunFolder]:
         run = RemoteRun(location, Path(folder) / location.rstrip("/").rpartition("/")[2])
         run.pull()
         run.check_exists()
-        yield run
-        if change:
-            run.push()
+        try:
+            yield run
+        finally:  # refits that were interrupted go on later, too
+            if change:
+                run.push()
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from cluster.address import AUTO
 from cluster.code import copy_code
 from cluster.jobs import Jobs, JobView
 from search.plan import Plan, write_plan
+from search.provenance import COMMIT, source_commit
 from search.sections import Cluster
 from spaces.errors import InputError
 from trainables.storage import is_url, join
@@ -41,7 +42,9 @@ def submit(plan: Plan, name: str, runs: str, jobs: Jobs, variables: Mapping[str,
     with tempfile.TemporaryDirectory(prefix="fertune-job-") as folder:
         size = copy_code(Path(folder))
         write_plan(sent, Path(folder) / "plan.yaml")
-        jobs.submit(job, command, Path(folder), join(runs, name), variables)
+        commit = source_commit()
+        made_of = {} if commit is None else {COMMIT: commit}
+        jobs.submit(job, command, Path(folder), join(runs, name), {**made_of, **variables})
     return jobs.find(job), size
 
 

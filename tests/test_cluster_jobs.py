@@ -67,6 +67,7 @@ def test_a_job_spreads_over_the_nodes_and_tells_what_it_does(cluster):
     run = cluster.folder / "runs" / "spread"
     assert [end.status for end in ends(run)] == [Status.FINISHED] * 6
     assert len({worker["node"] for worker in workers(run).values()}) == 3
+    assert json.loads((run / "provenance.json").read_text())["sessions"][0]["commit"]
     assert [each["job"] for each in cluster.json("jobs", "list")] == [job["job"]]
     assert cluster.json("jobs", "status", "spread")["run"] == str(run)
     assert "trial 0 FINISHED" in cluster.run("jobs", "logs", job["job"]).stdout

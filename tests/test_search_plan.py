@@ -260,3 +260,9 @@ def test_paths_of_weights_in_points_are_made_absolute():
     plan = absolute(validate_plan({"budget": {"trials": 1}, "space": space, "points": points}, "test"))
     mine, none = plan.configs_of_points
     assert (mine.weights, none.weights) == (str(Path("mine.pth").resolve()), "none")
+
+
+def test_a_cluster_that_grows_is_not_this_machine():
+    assert validate_plan({"budget": {"trials": 1}, "cluster": {"address": "auto", "autoscale": 8}}, "plan")
+    with pytest.raises(InputError, match="autoscale is for a cluster"):
+        validate_plan({"budget": {"trials": 1}, "cluster": {"autoscale": 8}}, "plan")

@@ -47,8 +47,7 @@ def _aws(order: Order) -> dict[str, Any]:
 
 def _gcp(order: Order) -> dict[str, Any]:
     def node(machine: Machine, spot: bool) -> dict[str, Any]:
-        image = "projects/deeplearning-platform-release/global/images/family/common-cu124"
-        disk = {"diskSizeGb": _DISK_GB, "sourceImage": image}
+        disk = {"diskSizeGb": _DISK_GB, "sourceImage": "IMAGE_WITH_DOCKER_AND_NVIDIA_DRIVER"}
         scheduling: dict[str, Any] = {"onHostMaintenance": "TERMINATE"} if machine.gpus else {}
         if spot:
             scheduling = {**scheduling, "provisioningModel": "SPOT", "instanceTerminationAction": "DELETE"}
