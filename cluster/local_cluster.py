@@ -20,7 +20,7 @@ from cluster.state import Process, State, forget_state, read_state, state_lock, 
 
 _NODE_SECONDS = 120.0
 _END_SECONDS = 30.0
-_PREFIX = "fertune-cluster-"
+_PREFIX = "ftc-"  # short: see `short_folder`
 
 
 def up(nodes: int, cpus: int | None, gpus: int, say: Callable[[str], None]) -> State:
