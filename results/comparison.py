@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from results.calibration import calibrate, recall_by_emotion
+from results.calibration import calibrate, recall_by_emotion, thresholds
 from results.choice import choose
 from results.ensemble import blend, cross_validated, greedy_weights
 from results.folds import FOLDS
@@ -49,7 +49,7 @@ def compare(
         The number of the winning trial, and: `rules`; `candidates`, each with `trial`, `family`, `config`, `seconds`,
         `val_accuracy_mean`, `val_accuracy_ci`, `seeds`, `splits`, `refitted`, `failed` and `mcnemar_p` (against the
         leader); `leader` and `runner_up`, trials; `told_apart`, those that the leader is significantly better than;
-        `mcnemar_p`, of the winner against the runner-up; `optimism`; `calibration`, `val_recall` (by class) and
+        `mcnemar_p`, of the winner against the runner-up; `optimism`; `calibration`, `thresholds`, `val_recall` (by class) and
         `recall_by_emotion` of the winner on validation; `ensemble`, None unless the rules ask for it.
     """
     data = load_training(run.data_spec(), cache)
@@ -72,6 +72,7 @@ def compare(
         **chosen,
         "optimism": _optimism(faces, correct),
         "calibration": asdict(calibrate(faces.labels, probabilities[winner])),
+        "thresholds": [part.model_dump() for part in thresholds(faces.labels, probabilities[winner])],
         "val_recall": list(score(faces.labels, probabilities[winner]).recall),
         "recall_by_emotion": recall_by_emotion(faces, probabilities[winner]),
         "ensemble": _ensemble(finished, faces, probabilities, winner) if rules.ensemble else None,
@@ -157,6 +158,7 @@ def _ensemble(
         "gain": scores.accuracy - single.accuracy,
         "gain_ci": list(gain_interval(labels, ours, theirs)),
         "mcnemar_p": mcnemar(ours, theirs),
+        "thresholds": [part.model_dump() for part in thresholds(labels, predicted)],
         "in_sample_accuracy": score(labels, blend(weights, probabilities)).accuracy,
     }
 

@@ -32,10 +32,12 @@ class Embedder:
     Attributes:
         config: Names the architecture and the image size.
         tensors: float32, the network's parameters and buffers by torchvision's names, without the head.
+        compute: Where and in which precision it runs; None for the best that this machine has.
     """
 
     config: FeatureConfig
     tensors: dict[str, NDArray[np.float32]]
+    compute: Compute | None = None
 
     @classmethod
     def start(cls, config: FeatureConfig, files: Mapping[str, Path]) -> Self:
@@ -71,6 +73,12 @@ class Embedder:
             state = empty_net(config.backbone).state_dict()
         return {f"{PREFIX}{name}": tuple(tensor.shape) for name, tensor in state.items() if _is_kept(name)}
 
+    def net(self) -> torch.nn.Module:
+        """The network on the CPU, as torch builds it; its head holds anything."""
+        net = empty_net(self.config.backbone)
+        net.load_state_dict({name: torch.tensor(array) for name, array in self.tensors.items()}, strict=False)
+        return net
+
     def describe(self, images: Images) -> NDArray[np.float32]:
         """Pooled features, float32, (n, d), of faces, uint8, (n, 48, 48); computed once per face and process."""
         known = _remembered(self._key)
@@ -97,15 +105,12 @@ class Embedder:
 
     @cached_property
     def _network(self) -> tuple[Compute, torch.nn.Module]:
-        compute = Compute.best()
-        net = empty_net(self.config.backbone)
-        tensors = {name: torch.tensor(array) for name, array in self.tensors.items()}
-        net.load_state_dict(tensors, strict=False)
-        return compute, compute.place(trunk(net).eval())
+        compute = self.compute or Compute.best()
+        return compute, compute.place(trunk(self.net()).eval())
 
     @cached_property
     def _key(self) -> str:
-        content = blake2b(f"{self.config.backbone} {self.config.image_size}".encode(), digest_size=16)
+        content = blake2b(f"{self.config.backbone} {self.config.image_size} {self.compute}".encode(), digest_size=16)
         for name, array in sorted(self.tensors.items()):
             content.update(name.encode())
             content.update(array.tobytes())
