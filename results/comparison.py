@@ -49,8 +49,8 @@ def compare(
         The number of the winning trial, and: `rules`; `candidates`, each with `trial`, `family`, `config`, `seconds`,
         `val_accuracy_mean`, `val_accuracy_ci`, `seeds`, `splits`, `refitted`, `failed` and `mcnemar_p` (against the
         leader); `leader` and `runner_up`, trials; `told_apart`, those that the leader is significantly better than;
-        `mcnemar_p`, of the winner against the runner-up; `optimism`; `calibration`, `thresholds`, `val_recall` (by class) and
-        `recall_by_emotion` of the winner on validation; `ensemble`, None unless the rules ask for it.
+        `mcnemar_p`, of the winner against the runner-up; `optimism`; `calibration`, `thresholds`, `val_recall` (by
+        class) and `recall_by_emotion` of the winner on validation; `ensemble`, None unless the rules ask for it.
     """
     data = load_training(run.data_spec(), cache)
     run.check_data(data)

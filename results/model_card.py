@@ -72,8 +72,9 @@ runtime = onnxruntime.InferenceSession("model.onnx")
 (probabilities,) = runtime.run(None, {{"faces": faces}})  # faces: uint8, (n, {side}, {side}), cropped as above
 ```
 
-When it was exported, ONNX Runtime and the model in float32 gave the same label for {same_labels} of {faces} drawn faces;
-the largest difference between their probabilities was {largest_difference:.2g}, the mean {mean_difference:.2g}."""
+When it was exported, ONNX Runtime and the model in float32 gave the same label for {same_labels} of {faces} drawn
+faces; the largest difference between their probabilities was {largest_difference:.2g}, the mean
+{mean_difference:.2g}."""
 
 
 def model_card(manifest: Manifest) -> str:
@@ -190,7 +191,7 @@ def _thresholds(manifest: Manifest) -> str:
         return ""
     rows = [f"| {t.confidence:.3f} | {t.coverage:.1%} | {t.accuracy:.4f} |" for t in manifest.thresholds]
     return (
-        "\nWhere faces are passed over whose label has a lower probability (validation; labels right, each face counting "
+        "\nWhere faces are passed over whose label has a lower probability (validation; each face counts "
         "once):\n\n| least probability | faces left | right |\n|---|---|---|\n" + "\n".join(rows) + "\n"
     )
 

@@ -135,7 +135,7 @@ def _block_weights(cell: int) -> NDArray[np.float32]:
     bell = np.exp(-((place - cell) ** 2) / (2 * (cell / 2) ** 2))
     near = np.maximum(0, 1 - np.abs((place + 0.5) / cell - 0.5 - np.arange(2)[:, None]))
     weights = near[None, :, :, None] * near[:, None, None, :] * (bell[:, None] * bell)
-    return weights.reshape(4, 1, 2 * cell, 2 * cell).astype(np.float32)
+    return np.asarray(weights, np.float32).reshape(4, 1, 2 * cell, 2 * cell)
 
 
 def _shortened(histograms: Var, floor: float) -> Var:
@@ -184,10 +184,11 @@ def _tone_curves(counts: Var, pixels_a_tile: int) -> Var:
 
 
 def _between(size: int, tiles: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """For each pixel along a side: the tiles before and after it, by their middles, and how near it is to the latter."""
+    """For each pixel along a side: the tiles before and after it, by their middles, and its nearness to the latter."""
     place = np.arange(SIDE, dtype=np.float32) * np.float32(1 / size) - np.float32(0.5)
-    before = np.floor(place).astype(np.int64)
-    return before.clip(0), (before + 1).clip(max=tiles - 1), place - before
+    before = np.floor(place)
+    tile = before.astype(np.int64)
+    return tile.clip(0), (tile + 1).clip(max=tiles - 1), place - before
 
 
 def _looked_up(curves: Var, levels: Var, tile: NDArray[np.int64]) -> Var:

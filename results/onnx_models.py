@@ -74,7 +74,8 @@ def _over_flips(flip: bool, faces: Var, probabilities: Callable[[Var], Var]) -> 
 def _svm(model: SvmModel, images: Var) -> Var:
     machines = model.machines
     decisions = op.matmul(_kernel(machines, _seen(machines.features, images)), floats(machines.coefficients))
-    logits = op.add(op.mul(op.add(decisions, floats(machines.intercepts)), floats(model.curves[:, 0])), floats(model.curves[:, 1]))
+    decisions = op.add(decisions, floats(machines.intercepts))
+    logits = op.add(op.mul(decisions, floats(model.curves[:, 0])), floats(model.curves[:, 1]))
     along = op.exp(op.clip(logits, floats(-STEEPEST), floats(STEEPEST)))
     against = op.reciprocal(along)
     # One column for each class: what `platt.couple` adds up, by the place of the two pairs that the class is in.
@@ -161,7 +162,7 @@ def _network(net: "nn.Module", images: Var, size: int) -> Var:
     unit = torch.eye(SIDE).reshape(1, 1, SIDE, SIDE)
     resize = functional.interpolate(unit, (size, SIDE), mode="bilinear", antialias=True, align_corners=False)[0, 0]
     gray = op.matmul(op.matmul(floats(resize.numpy()), op.cast(images, to=np.float32)), floats(resize.numpy().T))
-    mean, std = (np.reshape(np.float32(values), (1, 3, 1, 1)) for values in (CHANNEL_MEAN, CHANNEL_STD))
+    mean, std = (np.asarray(values, np.float32).reshape(1, 3, 1, 1) for values in (CHANNEL_MEAN, CHANNEL_STD))
     prepared = op.sub(op.mul(op.unsqueeze(gray, whole([1])), floats(1 / (255 * std))), floats(mean / std))
     (outputs,) = spox.inline(program.model_proto)(images=prepared).values()
     return outputs

@@ -8,7 +8,7 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from results.export import Artifact
+from results.artifact import Artifact
 from spaces.errors import InputError
 from trainables.data.crop import SMALL, Box, FaceDetector, crop
 from trainables.data.decode import decode_gray

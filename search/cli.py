@@ -228,13 +228,18 @@ def report(
 def export(
     run: RunArgument,
     out: Annotated[Path | None, typer.Option(help="Folder to make; default: exports/ and the run's name.")] = None,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="Write the ensemble of the last `select --ensemble` instead.")
+    ] = False,
+    onnx: Annotated[bool, typer.Option(help="Write model.onnx too, and compare ONNX Runtime with the model.")] = True,
     json: Json = False,
 ) -> None:
     """Write the selected model, else the incumbent, as an artifact that can be copied and used anywhere."""
     from results.export import export as write
 
     folder = _learned(run)
-    written = write(folder, out or Path("exports") / folder.path.resolve().name)
+    name = folder.path.resolve().name + ("-ensemble" if ensemble else "")
+    written = write(folder, out or Path("exports") / name, ensemble, onnx)
     Output(json).show(written, Text(f"exported to {written['artifact']}"))
 
 
@@ -245,7 +250,7 @@ def predict(
     json: Json = False,
 ) -> None:
     """Predict the expression of the face in each picture."""
-    from results.export import load_artifact
+    from results.artifact import load_artifact
     from results.predict import predict as predict_images
     from results.predict import table
 

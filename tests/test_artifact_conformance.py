@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from finished_run import TINY, make_run
 
-from results.export import export, load_artifact
+from results.artifact import load_artifact
+from results.export import export
 from results.selection import select
 from spaces.errors import InputError
 from spaces.family import Family

@@ -7,7 +7,8 @@ import pytest
 import yaml
 from finished_run import TINY, make_run
 
-from results.export import export, load_artifact
+from results.artifact import load_artifact
+from results.export import export
 from results.run_folder import RunFolder
 from results.selection import select
 from spaces.errors import InputError

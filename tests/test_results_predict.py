@@ -12,7 +12,8 @@ from finished_run import DATA, TINY, make_run
 from onnx_detector import white_patch_detector
 from rich.console import Console
 
-from results.export import export, load_artifact
+from results.artifact import load_artifact
+from results.export import export
 from results.predict import predict, table
 from spaces.errors import InputError
 from spaces.family import Family

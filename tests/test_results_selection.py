@@ -9,8 +9,9 @@ import pytest
 from finished_run import TINY, add_trial, make_run
 from rich.console import Console
 
+from results.artifact import load_artifact
 from results.comparison import Rules
-from results.export import export, load_artifact
+from results.export import export
 from results.journal import Journal
 from results.readings import readings_of
 from results.run_folder import RunFolder
