@@ -100,6 +100,8 @@ def _features(features: FeatureConfig) -> list[str]:
         words.append(features.contrast)
     if features.pca:
         words.append(f"pca={features.pca}{' whiten' if features.whiten else ''}")
+        if features.discriminants != "none":
+            words.append(f"discriminants={features.discriminants}")
     if features.mirror:
         words.append("mirror")
     if features.shift:

@@ -10,6 +10,7 @@ from spaces.resnet import Arch, ImageSize, Stem
 FeatureKind: TypeAlias = Literal["pixels", "hog", "lbp", "hog+lbp", "embedding"]
 Cell: TypeAlias = Literal[6, 8, 12]
 Contrast: TypeAlias = Literal["none", "clahe", "standardize"]
+Discriminants: TypeAlias = Literal["none", "added", "only"]
 ClassWeight: TypeAlias = Literal["balanced", "none"]
 Shift: TypeAlias = Literal[0, 1, 2]
 
@@ -43,6 +44,9 @@ class FeatureConfig(BaseModel):
             deviation for every image.
         pca: Number of principal components kept, 0 for no PCA.
         whiten: Whether the components are scaled to equal variance (unused without PCA).
+        discriminants: Whether linear discriminants (Fisher, Annals of Eugenics, 1936), the directions in which the
+            emotions of the training images stand farthest apart, are added to the principal components or replace
+            them (unused without PCA).
         mirror: Whether mirrored copies of the training images are added.
         shift: Whether copies of the training images (mirrored ones too) are added that are shifted along a diagonal,
             and by how many pixels each way; 0 for none.
@@ -62,6 +66,7 @@ class FeatureConfig(BaseModel):
     contrast: Contrast = "none"
     pca: int = Field(default=0, ge=0, le=1024)
     whiten: bool = False
+    discriminants: Discriminants = "none"
     mirror: bool = False
     shift: Shift = 0
     flip: bool = False
@@ -95,6 +100,7 @@ class FeatureSpace(Space):
     contrast: Choices[Contrast] = ("none", "clahe", "standardize")
     pca: Choices[Annotated[int, Field(ge=0, le=1024)]] = (0, 128, 256)
     whiten: Choices[bool] = (False, True)
+    discriminants: Choices[Discriminants] = ("none", "added", "only")
     mirror: Choices[bool] = (False, True)
     shift: Choices[Shift] = (0,)
     flip: Choices[bool] = (False, True)
@@ -109,5 +115,5 @@ class FeatureSpace(Space):
         names = [name for descriptor in FeatureConfig(**values).descriptors for name in DESCRIPTORS[descriptor]]
         values |= {name: asked(name) for name in dict.fromkeys([*names, "pca", "mirror", "shift", "flip"])}
         if values["pca"]:
-            values["whiten"] = asked("whiten")
+            values |= {name: asked(name) for name in ("whiten", "discriminants")}
         return FeatureConfig(**values)
