@@ -53,7 +53,7 @@ class Embedder:
         arch, weights = config.backbone, config.weights
         path = files.get(weights_key(arch, weights)) or resolve_weights(arch, weights)
         assert path is not None, "embeddings have weights: FeatureConfig forbids none"
-        net = empty_net(arch)
+        net = empty_net(arch, config.stem)
         load_backbone(net, path)
         return cls(config, _plain(net.state_dict()))
 
@@ -70,12 +70,12 @@ class Embedder:
     def shapes(config: FeatureConfig) -> dict[str, Shape]:
         """The shapes of `arrays`."""
         with torch.device("meta"):
-            state = empty_net(config.backbone).state_dict()
+            state = empty_net(config.backbone, config.stem).state_dict()
         return {f"{PREFIX}{name}": tuple(tensor.shape) for name, tensor in state.items() if _is_kept(name)}
 
     def net(self) -> torch.nn.Module:
         """The network on the CPU, as torch builds it; its head holds anything."""
-        net = empty_net(self.config.backbone)
+        net = empty_net(self.config.backbone, self.config.stem)
         net.load_state_dict({name: torch.tensor(array) for name, array in self.tensors.items()}, strict=False)
         return net
 
@@ -107,10 +107,6 @@ class Embedder:
     def _network(self) -> tuple[Compute, torch.nn.Module]:
         compute = self.compute or Compute.best()
         return compute, compute.place(trunk(self.net()).eval())
-
-    @cached_property
-    def _key(self) -> str:
-        content = blake2b(f"{self.config.backbone} {self.config.image_size} {self.compute}".encode(), digest_size=16)
         for name, array in sorted(self.tensors.items()):
             content.update(name.encode())
             content.update(array.tobytes())
