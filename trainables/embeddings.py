@@ -107,6 +107,12 @@ class Embedder:
     def _network(self) -> tuple[Compute, torch.nn.Module]:
         compute = self.compute or Compute.best()
         return compute, compute.place(trunk(self.net()).eval())
+
+    @cached_property
+    def _key(self) -> str:
+        config = self.config
+        traits = f"{config.backbone} {config.stem} {config.image_size} {self.compute}"
+        content = blake2b(traits.encode(), digest_size=16)
         for name, array in sorted(self.tensors.items()):
             content.update(name.encode())
             content.update(array.tobytes())
