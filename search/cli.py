@@ -17,7 +17,7 @@ from rich.text import Text
 
 from cluster.errors import ClusterError
 from results.run_folder import RunFolder
-from search import cli_cluster, cli_data
+from search import cli_cluster, cli_data, cli_model
 from search import plan as plans
 from search.cli_output import Output
 from spaces.errors import InputError
@@ -31,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_cluster.app, name="cluster")
+app.add_typer(cli_model.app)
 
 PlanFile = Annotated[Path | None, typer.Argument(metavar="PLAN", help="The plan, a YAML file; see examples/.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, such as runs/quick.")]
@@ -241,21 +242,6 @@ def export(
     name = folder.path.resolve().name + ("-ensemble" if ensemble else "")
     written = write(folder, out or Path("exports") / name, ensemble, onnx)
     Output(json).show(written, Text(f"exported to {written['artifact']}"))
-
-
-@app.command()
-def predict(
-    artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="The folder of an exported model.")],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Pictures, or folders of them.")],
-    json: Json = False,
-) -> None:
-    """Predict the expression of the face in each picture."""
-    from results.artifact import load_artifact
-    from results.predict import predict as predict_images
-    from results.predict import table
-
-    predictions = predict_images(load_artifact(artifact), images)
-    Output(json).show(predictions, table(predictions))
 
 
 def cache_folder() -> Path:
