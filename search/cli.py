@@ -197,6 +197,9 @@ def select(
     seeds: Annotated[int, typer.Option(min=0, help="Refits of each compared trial, each with another seed.")] = 0,
     splits: Annotated[bool, typer.Option(help="Give each refit another split of training and validation.")] = True,
     ensemble: Annotated[bool, typer.Option("--ensemble", help="Compare an ensemble with the winner.")] = False,
+    latency: Annotated[
+        float | None, typer.Option(min=0, help="Milliseconds that the ensemble may take for one face.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Compare the best trials, and let the winner meet the test set, once."""
@@ -204,8 +207,10 @@ def select(
     from results.selection import select as choose
     from results.selection_view import render
 
+    if latency is not None and not ensemble:
+        raise InputError(f"--latency {latency:g} limits an ensemble: give --ensemble, too")
     output = Output(json)
-    rules = Rules(top, seeds, splits, ensemble)
+    rules = Rules(top, seeds, splits, ensemble, latency)
     selection = choose(
         _learned(run), cache_folder(), rules, lambda line: output.progress.print(Text(line), soft_wrap=True)
     )
