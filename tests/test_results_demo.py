@@ -5,10 +5,11 @@ import json
 import os
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 
 import cv2
 import pytest
-from browser import console_errors, needs_browser, open_browser, phone
+from browser import console_errors, needs_browser, open_browser, phone, screenshot
 from face_files import two_faces
 from finished_run import TINY, make_run
 from selenium.webdriver.common.by import By
@@ -152,6 +153,7 @@ def test_a_dropped_picture_shows_its_faces(server, artifact, tmp_path):
         assert (box["x"] - image["x"]) / factor == pytest.approx(expected[0].face[0], abs=2)
         assert box["width"] / factor == pytest.approx(expected[0].face[2], abs=2)
 
+        screenshot(driver, Path(os.environ.get("FERTUNE_SCREENSHOTS", tmp_path)) / "demo.png")
         phone(driver)
         assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
         assert console_errors(driver) == []
