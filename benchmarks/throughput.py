@@ -2,10 +2,10 @@
 
 Ours is the training loop of a resnet trial, augmentation included. `bare` is the same network, size, precision and
 optimizer over ready-made float tensors in memory, without augmentation: nothing but the network's own work; once with
-torch's convolutions, once with ours (`trainables/small_maps.py`), which tells what the loop around them costs. `usual` is
-the pipeline of most tutorials: a Dataset that decodes PNG bytes with PIL, torchvision's transforms (flip, affine,
-jitter) one image at a time, and a DataLoader with worker processes; once in our precision and layout, once as the
-tutorials leave them (float32, channels first).
+torch's convolutions, once with ours (`trainables/small_maps.py`), which tells what the loop around them costs.
+`usual` is the pipeline of most tutorials: a Dataset that decodes PNG bytes with PIL, torchvision's transforms (flip,
+affine, jitter) one image at a time, and a DataLoader with worker processes; once in our precision and layout, once as
+the tutorials leave them (float32, channels first).
 
 Rounds of all loops are run in turn, in one process with the given threads, and compared round by round, since the
 machine may be shared.
