@@ -132,10 +132,7 @@ def _seen(features: Features, images: Var) -> Var:
     """What `Features.transform` gives, float32, (n, d), of faces, uint8, (n, 48, 48)."""
     if features.embedder is None:
         return vectors(features, images)
-    from trainables.backbones import trunk
-
-    net = features.embedder.net()
-    return standardized(features, _network(trunk(net), images, features.config.image_size))
+    return standardized(features, _network(features.embedder.net(), images, features.config.image_size))
 
 
 def _network(net: "nn.Module", images: Var, size: int) -> Var:
