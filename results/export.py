@@ -34,7 +34,7 @@ def export(run: RunFolder, out: Path, ensemble: bool = False, onnx: bool = True)
 
     Raises:
         InputError: If no trial has finished, there is no ensemble, a file of the run or the detector is missing, or
-            `out` is taken.
+            `out` is taken, or a network cannot be written as ONNX.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: already exists and is not an empty folder; remove it or name another")

@@ -33,6 +33,7 @@ def write_onnx(models: Sequence[tuple[Family, Path]], weights: Sequence[float], 
     """Write the weighted mean of `models`, by family and folder, as the ONNX file `path`, and compare the two.
 
     Raises:
+        InputError: If a network cannot be written as ONNX.
         RuntimeError: If ONNX Runtime gives other probabilities than the models.
     """
     loaded = [in_float32(family, folder) for family, folder in models]

@@ -14,6 +14,7 @@ import spox.opset.ai.onnx.v20 as op
 from spox import Var
 
 from results.onnx_features import floats, standardized, vectors, whole
+from spaces.errors import InputError
 from trainables.base import Model
 from trainables.data.faceset import CLASSES, SIDE
 from trainables.features import Features
@@ -40,6 +41,9 @@ def to_onnx(models: Sequence[Model], weights: Sequence[float]) -> onnx.ModelProt
     Args:
         models: One or more, of any families.
         weights: Theirs, summing to one.
+
+    Raises:
+        InputError: If a network cannot be written.
     """
     faces = spox.argument(spox.Tensor(np.uint8, ("n", SIDE, SIDE)))
     parts = [_probabilities(model, faces) for model in models]
@@ -139,6 +143,9 @@ def _network(net: "nn.Module", images: Var, size: int) -> Var:
     """What `net`, on the CPU, gives of faces that `backbones.prepare` prepared.
 
     Resizing is two matrix products, for what it does to a row is linear: so it is the same in every runtime.
+
+    Raises:
+        InputError: If torch has no ONNX operators for something in the network.
     """
     import torch
     from torch.nn import functional
@@ -146,15 +153,22 @@ def _network(net: "nn.Module", images: Var, size: int) -> Var:
     from trainables.backbones import CHANNEL_MEAN, CHANNEL_STD
 
     example = torch.zeros(2, 3, size, size)
-    program = torch.onnx.export(
-        net.eval(),
-        (example,),
-        input_names=["images"],
-        output_names=["outputs"],
-        dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
-        opset_version=OPSET,
-        verbose=False,
-    )
+    try:
+        program = torch.onnx.export(
+            net.eval(),
+            (example,),
+            input_names=["images"],
+            output_names=["outputs"],
+            dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
+            opset_version=OPSET,
+            verbose=False,
+        )
+    except torch.onnx.errors.OnnxExporterError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"model.onnx: torch cannot write this network at {size} x {size} pixels as ONNX ({reason}); without the "
+            "file the model can be exported: --no-onnx"
+        ) from error
     assert program is not None, "it is None only where a file was asked for"
     unit = torch.eye(SIDE).reshape(1, 1, SIDE, SIDE)
     resize = functional.interpolate(unit, (size, SIDE), mode="bilinear", antialias=True, align_corners=False)[0, 0]
