@@ -36,7 +36,12 @@ DESCRIPTORS = [
     *({"kind": "lbp", "lbp_cell": cell} for cell in (6, 8, 12)),
     *({"kind": kind, "contrast": contrast} for kind in ("pixels", "hog+lbp") for contrast in ("clahe", "standardize")),
 ]
-AFTER = [{"pca": 0}, {"pca": 32}, {"pca": 32, "whiten": True, "flip": True}, {"pca": 0, "flip": True}]
+AFTER = [
+    {"pca": 0},
+    {"pca": 32, "discriminants": "added"},
+    {"pca": 32, "whiten": True, "flip": True},
+    {"pca": 0, "flip": True},
+]
 # Every kind with every contrast, and what comes after it in turn.
 FEATURES = [
     FeatureConfig(kind=kind, contrast=contrast, **after)
@@ -152,6 +157,7 @@ def test_embeddings_give_the_same_probabilities(config, thousand, tmp_path):
         ({"arch": "resnet18", "image_size": 64}, 1000),
         ({"arch": "resnet50", "image_size": 48}, 100),
         ({"arch": "resnet18", "stem": "small", "image_size": 40}, 30),
+        ({"arch": "resnet18", "stem": "half", "image_size": 40}, 100),
         ({"arch": "vgg16", "image_size": 32}, 100),
     ],
     ids=lambda values: name(values) if isinstance(values, dict) else str(values),
