@@ -1,7 +1,7 @@
 """`fertune predict`, `demo` and `evaluate`: what an exported model is for."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 from rich.console import Console
@@ -92,8 +92,6 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure a model on any labelled set, with all metrics."""
-    from typing import cast, get_args
-
     from results.artifact import load_artifact
     from results.evaluate import evaluate as measure
     from results.evaluate import render
