@@ -16,9 +16,10 @@ from spaces.fidelity import Fidelity
 from spaces.svm import SvmConfig
 from trainables.base import Task, TrainingError, class_weights
 from trainables.data.faceset import Faces
-from trainables.descriptors import mirrored
+from trainables.descriptors import copies, mirrored
 from trainables.metrics import score
 from trainables.platt import PAIRS, couple, fit_platt
+from trainables.shared_features import fit_features
 from trainables.subsets import FEWEST, held_out, nested_order, require, subset
 from trainables.svm import Machines, SvmLearner, SvmModel, fit_machines, kernel
 
@@ -32,6 +33,13 @@ KERNELS = {
     "sigmoid": SvmConfig(kernel="sigmoid", gamma=0.3, coef0=0.1, features=SMALL),
 }
 kernels = pytest.mark.parametrize("config", KERNELS.values(), ids=KERNELS)
+
+
+def machines_of(config: SvmConfig, images: np.ndarray, labels: np.ndarray) -> Machines:
+    """Features and machines, fitted on the images and their copies."""
+    features, vectors = fit_features(config.features, images, None, None)
+    return fit_machines(config, features, vectors, np.tile(labels, copies(config.features)))
+
 
 LABELS = st.lists(st.sampled_from([0, 0, 0, 1, 1, 2]), max_size=300).map(lambda more: np.array(more, np.int8))
 PLENTY = LABELS.map(lambda more: np.concatenate([np.repeat(np.arange(3, dtype=np.int8), FEWEST), more]))
@@ -82,7 +90,7 @@ def test_a_class_that_is_too_rare_is_named() -> None:
 
 @kernels
 def test_decisions_are_those_of_scikit_learn(config: SvmConfig) -> None:
-    machines = fit_machines(config, UNBALANCED.images, UNBALANCED.labels)
+    machines = machines_of(config, UNBALANCED.images, UNBALANCED.labels)
     mirror = config.features.mirror
     images = mirrored(UNBALANCED.images) if mirror else UNBALANCED.images
     labels = np.tile(UNBALANCED.labels, 2 if mirror else 1)
@@ -105,7 +113,7 @@ def test_decisions_are_those_of_scikit_learn(config: SvmConfig) -> None:
 def test_classes_weigh_what_the_config_says(class_weight: ClassWeight) -> None:
     # Weights bound the coefficients, so they tell only where a penalty is low enough for many to be at their bound.
     config = SvmConfig(C=0.3, class_weight=class_weight, features=SMALL)
-    machines = fit_machines(config, UNBALANCED.images, UNBALANCED.labels)
+    machines = machines_of(config, UNBALANCED.images, UNBALANCED.labels)
     weights = "balanced" if class_weight == "balanced" else None
     reference = sklearn.svm.SVC(C=config.C, class_weight=weights, decision_function_shape="ovo")
     reference.fit(machines.features.transform(UNBALANCED.images).astype(np.float64), UNBALANCED.labels)
@@ -140,11 +148,11 @@ def test_kernels_are_those_of_scikit_learn(config: SvmConfig) -> None:
 
 
 def test_a_linear_model_is_three_planes() -> None:
-    assert fit_machines(KERNELS["linear"], FACES.images, FACES.labels).vectors.shape == (3, 324)
+    assert machines_of(KERNELS["linear"], FACES.images, FACES.labels).vectors.shape == (3, 324)
 
 
 def test_predicting_in_batches_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    machines = fit_machines(KERNELS["rbf"], FACES.images, FACES.labels)
+    machines = machines_of(KERNELS["rbf"], FACES.images, FACES.labels)
     at_once = machines.decisions(FRESH.images)
     monkeypatch.setattr(trainables.svm, "PREDICT_BATCH", 7)
     np.testing.assert_allclose(machines.decisions(FRESH.images), at_once, atol=1e-4)

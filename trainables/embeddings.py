@@ -17,12 +17,11 @@ from trainables.backbones import empty_net, prepare, trunk
 from trainables.data.faceset import Images
 from trainables.features import PREFIX
 from trainables.files import Shape
+from trainables.keys import code_digest
 from trainables.precision import Compute
 from trainables.weights import HEADS, load_backbone, resolve_weights, weights_key
 
 EMBED_BATCH = 256
-# Vectors kept by a process: the rungs of a trial, and the trials of a search, show the same faces again and again.
-REMEMBERED = 200_000
 
 
 @dataclass(frozen=True)
@@ -72,19 +71,11 @@ class Embedder:
         return {f"{PREFIX}{name}": tuple(tensor.shape) for name, tensor in state.items() if _is_kept(name)}
 
     def describe(self, images: Images) -> NDArray[np.float32]:
-        """Pooled features, float32, (n, d), of faces, uint8, (n, 48, 48); computed once per face and process."""
-        known = _remembered(self._key)
-        digests = [blake2b(image, digest_size=16).digest() for image in np.ascontiguousarray(images)]
-        fresh = list({digest: row for row, digest in enumerate(digests) if digest not in known}.values())
-        for start in range(0, len(fresh), EMBED_BATCH):
-            rows = fresh[start : start + EMBED_BATCH]
-            for row, vector in zip(rows, self._embed(images[rows]), strict=True):
-                known[digests[row]] = vector
-        found = np.empty((len(digests), EMBEDDED[self.config.backbone]), dtype=np.float32)
-        for place, digest in enumerate(digests):
-            found[place] = known[digest]
-        if len(known) > REMEMBERED:
-            known.clear()
+        """Pooled features, float32, (n, d), of faces, uint8, (n, 48, 48)."""
+        found = np.empty((len(images), EMBEDDED[self.config.backbone]), dtype=np.float32)
+        for start in range(0, len(images), EMBED_BATCH):
+            part = slice(start, start + EMBED_BATCH)
+            found[part] = self._embed(images[part])
         return found
 
     @torch.inference_mode()
@@ -104,23 +95,14 @@ class Embedder:
         return compute, compute.place(trunk(net).eval())
 
     @cached_property
-    def _key(self) -> str:
-        content = blake2b(f"{self.config.backbone} {self.config.image_size}".encode(), digest_size=16)
+    def key(self) -> str:
+        """A hash of all that the features of a face depend on: the network, and how it is computed."""
+        how = (Compute.best(), torch.__version__, code_digest("embeddings.py", "backbones.py", "precision.py"))
+        content = blake2b(f"{self.config.backbone} {self.config.image_size} {how}".encode(), digest_size=16)
         for name, array in sorted(self.tensors.items()):
             content.update(name.encode())
             content.update(array.tobytes())
         return content.hexdigest()
-
-
-_memory: dict[str, dict[bytes, NDArray[np.float32]]] = {}
-
-
-def _remembered(key: str) -> dict[bytes, NDArray[np.float32]]:
-    """The vectors this process has computed with the network `key`; those of other networks are forgotten."""
-    if key not in _memory:
-        _memory.clear()
-        _memory[key] = {}
-    return _memory[key]
 
 
 def _is_kept(name: str) -> bool:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,15 +11,12 @@ from safetensors.numpy import save_file
 from spaces.svm import SvmConfig
 from trainables.base import Model, TrainingError, class_weights
 from trainables.data.faceset import Images, Labels
-from trainables.descriptors import copies, raw_width, training_copies
-from trainables.features import Features, raw_features
+from trainables.descriptors import copies, raw_width
+from trainables.features import Features
 from trainables.files import read_arrays, read_form
 from trainables.handmade import HandmadeLearner, over_flips
 from trainables.platt import PAIRS, couple, fit_platt
 from trainables.subsets import held_out, subset
-
-if TYPE_CHECKING:
-    from trainables.embeddings import Embedder
 
 # scikit-learn-intelex where this machine has it: the same answers in a tenth of the time.
 try:
@@ -30,6 +27,7 @@ except ImportError:
 KERNEL_CACHE_MB = 500
 PREDICT_BATCH = 512
 HELD_OUT = 0.2
+SUBSET_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -51,12 +49,20 @@ class Machines:
     intercepts: NDArray[np.float32]
 
     def decisions(self, images: Images) -> NDArray[np.float32]:
-        """Decision values, float32, (n, 3), positive for the first class of the pair."""
+        """Decision values, float32, (n, 3), of faces, positive for the first class of the pair."""
         decisions = np.empty((len(images), len(PAIRS)), dtype=np.float32)
         for start in range(0, len(images), PREDICT_BATCH):
             part = slice(start, start + PREDICT_BATCH)
-            vectors = self.features.transform(images[part])
-            decisions[part] = kernel(self.config, vectors, self.vectors) @ self.coefficients + self.intercepts
+            decisions[part] = self.decide(self.features.transform(images[part]))
+        return decisions
+
+    def decide(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Decision values, float32, (n, 3), of vectors, (n, d)."""
+        decisions = np.empty((len(vectors), len(PAIRS)), dtype=np.float32)
+        for start in range(0, len(vectors), PREDICT_BATCH):
+            part = slice(start, start + PREDICT_BATCH)
+            kernels = kernel(self.config, vectors[part], self.vectors)
+            decisions[part] = kernels @ self.coefficients + self.intercepts
         return decisions
 
 
@@ -73,17 +79,12 @@ def kernel(config: SvmConfig, left: NDArray[np.float32], right: NDArray[np.float
     return np.tanh(values) if config.kernel == "sigmoid" else values**config.degree
 
 
-def fit_machines(config: SvmConfig, images: Images, labels: Labels, embedder: "Embedder | None" = None) -> Machines:
-    """Fit features and machines on faces, uint8, (n, 48, 48), of the classes `labels`, int8, (n,).
-
-    The copies that the config asks for are added. `embedder` is there if the features are embeddings.
+def fit_machines(config: SvmConfig, features: Features, vectors: NDArray[np.float32], labels: Labels) -> Machines:
+    """Fit machines on vectors, (n, d), that `features` gave, of the classes `labels`, int8, (n,).
 
     Raises:
         TrainingError: If the machines cannot be fitted.
     """
-    labels = np.tile(labels, copies(config.features))
-    raw = raw_features(config.features, training_copies(config.features, images), embedder)
-    features = Features.fit(config.features, raw, embedder)
     machine = SVC(
         kernel=config.kernel,
         C=config.C,
@@ -95,7 +96,7 @@ def fit_machines(config: SvmConfig, images: Images, labels: Labels, embedder: "E
         cache_size=KERNEL_CACHE_MB,
     )
     try:
-        machine.fit(features.apply(raw), labels)
+        machine.fit(vectors, labels)
     except RuntimeError as error:
         raise TrainingError(f"the svm cannot be fitted on {len(labels)} images: {error}") from error
     return _machines(config, features, machine)
@@ -182,25 +183,37 @@ class SvmModel(Model):
 class SvmLearner(HandmadeLearner[SvmConfig, SvmModel]):
     """Fits machines on a growing, nested and stratified share of the training images.
 
-    Each fidelity is fitted anew on its subset. Probabilities come from Platt scaling by hold-out: machines fitted on
-    80 % of the subset decide on the other 20 %, altered copies left out, which calibrates the decisions of the machines
-    fitted on the whole subset. With embeddings of `faces` weights the held-out faces are not quite unseen, for the
-    backbone was pretrained on them: such probabilities are somewhat too sure of themselves.
+    Each fidelity is fitted anew on its subset, the same for every seed: so trials are compared on the same faces, and
+    share the features fitted on them. Probabilities come from Platt scaling by hold-out: machines fitted on 80 % of the
+    subset, drawn by the seed, decide on the other 20 %, altered copies left out, which calibrates the decisions of the
+    machines fitted on the whole subset. The features were fitted on the held-out faces too, without their classes. With
+    embeddings of `faces` weights they are not quite unseen, for the backbone was pretrained on them: such probabilities
+    are somewhat too sure of themselves.
     """
 
     model_class = SvmModel
 
     def _train(self, fidelity: int) -> int:
         faces = self.task.faces
-        rows = subset(faces.labels, self.task.seed, self.task.scale, fidelity)
-        images, labels = faces.images[rows], faces.labels[rows]
-        held = held_out(labels, HELD_OUT)
-        embedder = self._embedder
-        rehearsal = fit_machines(self.config, images[~held], labels[~held], embedder)
-        curves = fit_platt(_finite(rehearsal.decisions(images[held])), labels[held])
-        self._model = SvmModel(fit_machines(self.config, images, labels, embedder), curves)
-        seen = len(rows) + int(np.count_nonzero(~held))
-        return seen * copies(self.config.features)
+        # In the order of the faces, so that at full fidelity a forest shares the features.
+        rows = np.sort(subset(faces.labels, SUBSET_SEED, self.task.scale, fidelity))
+        labels = faces.labels[rows]
+        features, vectors = self._fit_features(faces.images[rows])
+        order = np.random.default_rng(self.task.seed).permutation(len(rows))
+        held = np.empty(len(rows), dtype=np.bool_)
+        held[order] = held_out(labels[order], HELD_OUT)
+        times = copies(self.config.features)
+        rehearsed, all_labels = np.tile(~held, times), np.tile(labels, times)
+        rehearsal = fit_machines(self.config, features, vectors[rehearsed], all_labels[rehearsed])
+        curves = fit_platt(_finite(rehearsal.decide(vectors[: len(rows)][held])), labels[held])
+        self._model = SvmModel(fit_machines(self.config, features, vectors, all_labels), curves)
+        return (len(rows) + int(np.count_nonzero(~held))) * times
+
+    def _features(self) -> Features:
+        return self.model.machines.features
+
+    def _judge(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        return couple(self.model.machines.decide(vectors), self.model.curves)
 
 
 def _finite(decisions: NDArray[np.float32]) -> NDArray[np.float32]:
