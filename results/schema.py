@@ -70,6 +70,10 @@ class Measurement(_TrialEvent):
         train_loss: Mean training loss since the last measurement, where the family has one.
         learning_rate: Learning rate of the head now, where the family has one.
         cache_hit: Whether the worker found the prepared data in memory.
+        cache_hits: Pieces of shared work found since the trial began; `cache_misses` were computed by the trial itself.
+        cache_bytes: Bytes of what was found.
+        cache_seconds_saved: Seconds that computing it would have taken, less those that finding it took.
+        start_seconds: Seconds from the hand-out of the trial to a worker until training could begin; None if unknown.
         checkpoint: Folder of the checkpoint, relative to the run.
     """
 
@@ -85,6 +89,11 @@ class Measurement(_TrialEvent):
     train_loss: float | None = None
     learning_rate: float | None = None
     cache_hit: bool
+    cache_hits: int = Field(default=0, ge=0)
+    cache_misses: int = Field(default=0, ge=0)
+    cache_bytes: int = Field(default=0, ge=0)
+    cache_seconds_saved: float = 0.0
+    start_seconds: float | None = Field(default=None, ge=0)
     checkpoint: str
 
 
