@@ -24,6 +24,7 @@ TRAIN, FRESH = drawn_faces(48, seed=1), drawn_faces(20, seed=2)
 RATES = {"head_lr": 1e-3, "backbone_lr": 3e-5}
 PLAIN = ResnetConfig(epochs=2, batch_size=16, image_size=32, augment=0, unfreeze=1, dropout=0.2, **RATES)
 SCALE = Fidelity(maximum=3, eta=3)
+LARGE = ("resnet50", "vgg16")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def weights(tmp_path_factory) -> dict[str, str]:
     """A file of weights for each architecture: what is frozen must be the same in all trials."""
     folder = tmp_path_factory.mktemp("weights")
     found = {}
-    for arch in ("resnet18", "resnet50", "vgg16"):
+    for arch in ("resnet18", *LARGE):
         path = folder / f"{arch}.safetensors"
         write_tensors(random_net(arch, seed=5).state_dict(), path)
         found[arch] = str(path)
@@ -47,7 +48,7 @@ def shared(folder: Path, limit: int = 10**9) -> Cache:
     return Cache(folder / "shared", limit)
 
 
-@pytest.mark.parametrize("arch", ["resnet18", "resnet50", "vgg16"])
+@pytest.mark.parametrize("arch", ["resnet18", *(pytest.param(arch, marks=pytest.mark.slow) for arch in LARGE)])
 def test_the_two_parts_of_a_trunk_make_the_whole_at_any_cut(arch):
     net = random_net(arch, seed=0).eval()
     images = torch.randn(2, 3, 32, 32)
@@ -66,7 +67,7 @@ def _stage(net, number):
     return [p for module in stages(net)[number] for p in module.parameters()]
 
 
-@pytest.mark.parametrize("unfreeze", [0, 1, 3])
+@pytest.mark.parametrize("unfreeze", [0, 1, pytest.param(3, marks=pytest.mark.slow)])
 def test_with_plain_views_results_are_those_of_the_whole_network(tmp_path, weights, unfreeze):
     """Tolerance: activations keep eight bits, so logits may differ by some thousandths of their size."""
     config = PLAIN.model_copy(update={"unfreeze": unfreeze, "flip": True})
@@ -102,6 +103,7 @@ def test_augmented_views_take_turns_and_are_shared(tmp_path, weights):
     assert torch.equal(first, trained._prefix.batch(2, torch.arange(8)))
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(tmp_path, weights):
     config = PLAIN.model_copy(update={"augment": 0.5})
     straight = learner(config, weights, shared(tmp_path))
@@ -115,6 +117,7 @@ def test_training_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(tmp_path, w
     assert np.array_equal(straight.predict_proba(FRESH.images), second.predict_proba(FRESH.images))
 
 
+@pytest.mark.slow
 def test_frozen_stages_are_left_as_they_were(tmp_path, weights):
     trained = learner(PLAIN, weights, shared(tmp_path))
     trained.fit_to(3)
@@ -124,6 +127,7 @@ def test_frozen_stages_are_left_as_they_were(tmp_path, weights):
             assert torch.equal(tensor, start[name]), name
 
 
+@pytest.mark.slow
 def test_where_the_boundary_is_too_large_a_smaller_one_below_is_taken(tmp_path, weights):
     config = PLAIN.model_copy(update={"arch": "resnet50", "unfreeze": 3})
 
@@ -139,6 +143,7 @@ def test_where_the_boundary_is_too_large_a_smaller_one_below_is_taken(tmp_path, 
     assert boundary(2 * per_face * 64 * 64 - 1) is None
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_which_boundary_is_kept(tmp_path, weights):
     config = PLAIN.model_copy(update={"arch": "resnet50", "unfreeze": 3, "epochs": 1})
     kept = [learner(config, weights, shared(tmp_path, 4 * len(TRAIN) * 64 * size)) for size in (256, 64)]
@@ -171,6 +176,7 @@ def test_what_is_trained_as_a_whole_shares_nothing(tmp_path, weights):
     assert cache.counts == Counts()
 
 
+@pytest.mark.slow
 def test_the_key_changes_with_all_that_activations_depend_on(tmp_path, weights):
     def key(images=FRESH.images, view=0, seed=5, boundary=1, **change):
         config = PLAIN.model_copy(update={"augment": 0.5, **change})
