@@ -48,15 +48,17 @@ STEPS = 30
 
 PRETRAINING = {
     "arch": "resnet18",
-    "epochs": 10,
+    "epochs": 60,
     "batch_size": 128,
     "head_lr": 0.003,
     "backbone_lr": 0.003,
     "schedule": "one_cycle",
     "weight_decay": 0.05,
     "label_smoothing": 0.1,
-    "augment": 0.5,
-    "ema": 0.998,
+    "augment": 0.6,
+    "erasing": 0.2,
+    "mixup": 0.2,
+    "ema": 0.999,
     "image_size": 64,
 }
 EMBEDDING = {

@@ -5,11 +5,12 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from spaces.domain import Choices, Space, Suggester, ask
-from spaces.resnet import Arch, ImageSize
+from spaces.resnet import Arch, ImageSize, Stem
 
 FeatureKind: TypeAlias = Literal["pixels", "hog", "lbp", "hog+lbp", "embedding"]
 Cell: TypeAlias = Literal[6, 8, 12]
 Contrast: TypeAlias = Literal["none", "clahe", "standardize"]
+Discriminants: TypeAlias = Literal["none", "added", "only"]
 ClassWeight: TypeAlias = Literal["balanced", "none"]
 Shift: TypeAlias = Literal[0, 1, 2]
 
@@ -18,7 +19,7 @@ DESCRIPTORS: dict[str, tuple[str, ...]] = {
     "pixels": ("contrast",),
     "hog": ("contrast", "hog_cell", "hog_signed"),
     "lbp": ("contrast", "lbp_cell"),
-    "embedding": ("backbone", "weights", "image_size"),
+    "embedding": ("backbone", "stem", "weights", "image_size"),
 }
 # How many pooled features each architecture gives.
 EMBEDDED: dict[Arch, int] = {"resnet18": 512, "resnet34": 512, "resnet50": 2048, "resnet101": 2048, "vgg16": 512}
@@ -35,6 +36,7 @@ class FeatureConfig(BaseModel):
         hog_signed: Whether HOG tells a gradient from its opposite (unused without hog).
         lbp_cell: Side of an LBP cell in pixels (unused without lbp).
         backbone: The architecture of the network (unused without embedding).
+        stem: How it begins, as in `ResnetConfig` (unused without embedding).
         weights: Its weights, as in `ResnetConfig`, but not `none` (unused without embedding).
         image_size: Side in pixels to which faces are resized for it (unused without embedding).
         contrast: What is done to an image before it is described (unused with embedding): nothing, contrast-limited
@@ -42,6 +44,9 @@ class FeatureConfig(BaseModel):
             deviation for every image.
         pca: Number of principal components kept, 0 for no PCA.
         whiten: Whether the components are scaled to equal variance (unused without PCA).
+        discriminants: Whether linear discriminants (Fisher, Annals of Eugenics, 1936), the directions in which the
+            emotions of the training images stand farthest apart, are added to the principal components or replace
+            them (unused without PCA).
         mirror: Whether mirrored copies of the training images are added.
         shift: Whether copies of the training images (mirrored ones too) are added that are shifted along a diagonal,
             and by how many pixels each way; 0 for none.
@@ -55,11 +60,13 @@ class FeatureConfig(BaseModel):
     hog_signed: bool = False
     lbp_cell: Cell = 8
     backbone: Arch = "resnet18"
+    stem: Stem = "imagenet"
     weights: str = Field(default="faces", min_length=1)
     image_size: ImageSize = 64
     contrast: Contrast = "none"
     pca: int = Field(default=0, ge=0, le=1024)
     whiten: bool = False
+    discriminants: Discriminants = "none"
     mirror: bool = False
     shift: Shift = 0
     flip: bool = False
@@ -87,11 +94,13 @@ class FeatureSpace(Space):
     hog_signed: Choices[bool] = (False, True)
     lbp_cell: Choices[Cell] = (6, 8, 12)
     backbone: Choices[Arch] = ("resnet18",)
+    stem: Choices[Stem] = ("imagenet",)
     weights: Choices[str] = ("faces",)
     image_size: Choices[ImageSize] = (64,)
     contrast: Choices[Contrast] = ("none", "clahe", "standardize")
     pca: Choices[Annotated[int, Field(ge=0, le=1024)]] = (0, 128, 256)
     whiten: Choices[bool] = (False, True)
+    discriminants: Choices[Discriminants] = ("none", "added", "only")
     mirror: Choices[bool] = (False, True)
     shift: Choices[Shift] = (0,)
     flip: Choices[bool] = (False, True)
@@ -106,5 +115,5 @@ class FeatureSpace(Space):
         names = [name for descriptor in FeatureConfig(**values).descriptors for name in DESCRIPTORS[descriptor]]
         values |= {name: asked(name) for name in dict.fromkeys([*names, "pca", "mirror", "shift", "flip"])}
         if values["pca"]:
-            values["whiten"] = asked("whiten")
+            values |= {name: asked(name) for name in ("whiten", "discriminants")}
         return FeatureConfig(**values)

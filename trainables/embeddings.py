@@ -17,7 +17,7 @@ from trainables.backbones import empty_net, prepare, trunk
 from trainables.data.faceset import Images
 from trainables.features import PREFIX
 from trainables.files import Shape
-from trainables.keys import code_digest
+from trainables.keys import NETWORK_CODE, code_digest
 from trainables.precision import Compute
 from trainables.weights import HEADS, load_backbone, resolve_weights, weights_key
 
@@ -50,7 +50,7 @@ class Embedder:
         arch, weights = config.backbone, config.weights
         path = files.get(weights_key(arch, weights)) or resolve_weights(arch, weights)
         assert path is not None, "embeddings have weights: FeatureConfig forbids none"
-        net = empty_net(arch)
+        net = empty_net(arch, config.stem)
         load_backbone(net, path)
         return cls(config, _plain(net.state_dict()))
 
@@ -67,7 +67,7 @@ class Embedder:
     def shapes(config: FeatureConfig) -> dict[str, Shape]:
         """The shapes of `arrays`."""
         with torch.device("meta"):
-            state = empty_net(config.backbone).state_dict()
+            state = empty_net(config.backbone, config.stem).state_dict()
         return {f"{PREFIX}{name}": tuple(tensor.shape) for name, tensor in state.items() if _is_kept(name)}
 
     def describe(self, images: Images) -> NDArray[np.float32]:
@@ -89,7 +89,7 @@ class Embedder:
     @cached_property
     def _network(self) -> tuple[Compute, torch.nn.Module]:
         compute = Compute.best()
-        net = empty_net(self.config.backbone)
+        net = empty_net(self.config.backbone, self.config.stem)
         tensors = {name: torch.tensor(array) for name, array in self.tensors.items()}
         net.load_state_dict(tensors, strict=False)
         return compute, compute.place(trunk(net).eval())
@@ -97,8 +97,10 @@ class Embedder:
     @cached_property
     def key(self) -> str:
         """A hash of all that the features of a face depend on: the network, and how it is computed."""
-        how = (Compute.best(), torch.__version__, code_digest("embeddings.py", "backbones.py", "precision.py"))
-        content = blake2b(f"{self.config.backbone} {self.config.image_size} {how}".encode(), digest_size=16)
+        config = self.config
+        how = (Compute.best(), torch.__version__, code_digest("embeddings.py", *NETWORK_CODE))
+        what = f"{config.backbone} {config.stem} {config.image_size} {how}"
+        content = blake2b(what.encode(), digest_size=16)
         for name, array in sorted(self.tensors.items()):
             content.update(name.encode())
             content.update(array.tobytes())

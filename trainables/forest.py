@@ -117,7 +117,7 @@ class ForestLearner(HandmadeLearner[ForestConfig, ForestModel]):
         require(faces.labels, 1)
         labels = np.tile(faces.labels, copies(config.features))
         if self._vectors is None:
-            features, self._vectors = self._fit_features(faces.images)
+            features, self._vectors = self._fit_features(faces)
             forest = self._model.forest if self._model else self._seedling()
             self._model = ForestModel(config, features, forest)
         return self._vectors, labels

@@ -16,7 +16,7 @@ from spaces.fidelity import Fidelity
 from spaces.forest import ForestConfig
 from spaces.svm import SvmConfig
 from trainables.base import Learner, Model, Task, TrainingError
-from trainables.data.faceset import Images
+from trainables.data.faceset import Faces, Images
 from trainables.descriptors import mirror
 from trainables.features import Features
 from trainables.files import read_form
@@ -92,9 +92,9 @@ class HandmadeLearner(Learner, Generic[C, M]):
         limit_threads(self.task.threads)  # torch may have been loaded just now
         return embedder
 
-    def _fit_features(self, images: Images) -> tuple[Features, NDArray[np.float32]]:
-        """Features fitted on the training faces `images`, and the vectors of these and their copies."""
-        return fit_features(self.config.features, images, self._embedder, self.task.cache)
+    def _fit_features(self, faces: Faces) -> tuple[Features, NDArray[np.float32]]:
+        """Features fitted on the training faces `faces`, and the vectors of these and their copies."""
+        return fit_features(self.config.features, faces, self._embedder, self.task.cache)
 
     @abstractmethod
     def _judge(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 Trait: TypeAlias = str | int | float | bool | None
 
+# The modules that decide what a frozen network makes of a face.
+NETWORK_CODE = ("backbones.py", "precision.py", "small_maps.py")
+
 
 @dataclass(frozen=True)
 class Key:

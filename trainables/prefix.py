@@ -24,7 +24,7 @@ from trainables.backbones import ALL_STAGES, prepare, split_trunk
 from trainables.base import Task
 from trainables.cache import Cache, Draft
 from trainables.data.faceset import SIDE, Images
-from trainables.keys import Key, code_digest, digest
+from trainables.keys import NETWORK_CODE, Key, code_digest, digest
 from trainables.precision import Compute
 
 _BATCH = 256
@@ -125,7 +125,7 @@ class Prefix:
             augment=None if view is None else config.augment,
             erasing=None if view is None else config.erasing,
             compute=f"{self._compute} {torch.__version__}",
-            code=code_digest("prefix.py", "augment.py", "backbones.py", "precision.py"),
+            code=code_digest("prefix.py", "augment.py", *NETWORK_CODE),
         )
 
     @torch.inference_mode()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from spaces.features import DESCRIPTORS, FeatureConfig
 from trainables.cache import Cache, Draft
-from trainables.data.faceset import Images
+from trainables.data.faceset import Faces, Images, Labels
 from trainables.descriptors import copies, raw_width, training_copies
 from trainables.features import Features, raw_features
 from trainables.keys import Key, code_digest, digest
@@ -26,39 +26,65 @@ _BATCH = 2048
 
 
 def fit_features(
-    config: FeatureConfig, images: Images, embedder: "Embedder | None", cache: Cache | None
+    config: FeatureConfig, faces: Faces, embedder: "Embedder | None", cache: Cache | None
 ) -> tuple[Features, NDArray[np.float32]]:
     """Features fitted on training faces and the copies of them that `config` asks for.
 
     Args:
         config: Which features.
-        images: uint8, (n, 48, 48): training faces and nothing else.
+        faces: n training faces and nothing else.
         embedder: The network behind the raw features, if they are embeddings.
         cache: Shared work; None to share nothing.
 
     Returns:
         The features, and the vectors, float32, (`copies(config)` * n, d), of faces and copies, in the order of
         `training_copies`.
+
+    Raises:
+        TrainingError: See `Features.fit`.
     """
 
-    def raw() -> NDArray[np.float32]:
-        blocks = np.split(training_copies(config, images), copies(config))
-        found = [raw_of(config, block, embedder, cache) for block in blocks]
-        return found[0] if len(found) == 1 else np.concatenate(found)
-
     def compute(draft: Draft) -> None:
-        seen = raw()
-        features = Features.fit(config, seen)
+        raw = _raw_of_copies(config, faces, embedder, cache)
+        features = Features.fit(config, raw, _emotions(config, faces))
         for name, array in features.arrays().items():
             draft.put(name, array)
-        _apply(features, seen, draft)
+        _apply(features, raw, draft)
 
     if cache is None:
-        seen = raw()
-        features = Features.fit(config, seen, embedder)
-        return features, features.apply(seen)
-    found = cache.get(fitted_key(config, images, embedder), compute)
+        return fit_on_part(config, faces, np.ones(len(faces), dtype=np.bool_), embedder, None)
+    found = cache.get(fitted_key(config, faces, embedder), compute)
     return Features(config, found["mean"], found["factor"], found.get("axes"), embedder), found["vectors"]
+
+
+def fit_on_part(
+    config: FeatureConfig, faces: Faces, part: NDArray[np.bool_], embedder: "Embedder | None", cache: Cache | None
+) -> tuple[Features, NDArray[np.float32]]:
+    """As `fit_features`, but fitted on `part` of the faces alone, bool (n,), and not kept: only raw features are shared.
+
+    The vectors are those of all faces and their copies.
+    """
+    raw = _raw_of_copies(config, faces, embedder, cache)
+    fitted = np.tile(part, copies(config))
+    features = Features.fit(config, raw if part.all() else raw[fitted], _emotions(config, faces)[fitted], embedder)
+    return features, features.apply(raw)
+
+
+def is_taught(config: FeatureConfig) -> bool:
+    """Whether fitting heeds the emotions of the faces, not their pixels alone."""
+    return config.pca > 0 and config.discriminants != "none"
+
+
+def _raw_of_copies(
+    config: FeatureConfig, faces: Faces, embedder: "Embedder | None", cache: Cache | None
+) -> NDArray[np.float32]:
+    blocks = np.split(training_copies(config, faces.images), copies(config))
+    found = [raw_of(config, block, embedder, cache) for block in blocks]
+    return found[0] if len(found) == 1 else np.concatenate(found)
+
+
+def _emotions(config: FeatureConfig, faces: Faces) -> Labels:
+    return np.tile(faces.emotions, copies(config))
 
 
 def vectors_of(features: Features, images: Images, cache: Cache) -> NDArray[np.float32]:
@@ -99,14 +125,16 @@ def raw_key(config: FeatureConfig, images: Images, embedder: "Embedder | None") 
     return Key.of("raw", kind_of=config.kind, images=digest(images), maker=maker, numpy=np.__version__, **traits)
 
 
-def fitted_key(config: FeatureConfig, images: Images, embedder: "Embedder | None") -> Key:
-    """What features fitted on `images` depend on, and their vectors."""
-    return raw_key(config, images, embedder).also(
+def fitted_key(config: FeatureConfig, faces: Faces, embedder: "Embedder | None") -> Key:
+    """What features fitted on `faces` depend on, and their vectors."""
+    return raw_key(config, faces.images, embedder).also(
         "fitted",
         mirror=config.mirror,
         shift=config.shift,
         pca=config.pca,
         whiten=config.whiten if config.pca else None,
+        discriminants=config.discriminants if config.pca else None,
+        emotions=digest(faces.emotions) if is_taught(config) else None,
         code=code_digest("features.py", "descriptors.py"),
         libraries=f"{scipy.__version__} {sklearn.__version__}",
     )
