@@ -65,6 +65,7 @@ class Measurement(_TrialEvent):
         val_log_loss: In nats.
         val_recall: Recall of negative, neutral, positive.
         fit_seconds: Seconds spent in training since the trial began.
+        predict_seconds: Seconds spent in predicting validation since the trial began; None if unknown.
         total_seconds: Seconds spent in all since the trial began, set-up and validation included.
         images_per_second: Training images seen a second since the last measurement.
         train_loss: Mean training loss since the last measurement, where the family has one.
@@ -84,6 +85,7 @@ class Measurement(_TrialEvent):
     val_log_loss: float = Field(ge=0)
     val_recall: tuple[float, float, float]
     fit_seconds: float = Field(ge=0)
+    predict_seconds: float | None = Field(default=None, ge=0)
     total_seconds: float = Field(ge=0)
     images_per_second: float = Field(ge=0)
     train_loss: float | None = None

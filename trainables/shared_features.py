@@ -60,7 +60,7 @@ def fit_features(
 def fit_on_part(
     config: FeatureConfig, faces: Faces, part: NDArray[np.bool_], embedder: "Embedder | None", cache: Cache | None
 ) -> tuple[Features, NDArray[np.float32]]:
-    """As `fit_features`, but fitted on `part` of the faces alone, bool (n,), and not kept: only raw features are shared.
+    """As `fit_features`, but fitted on `part` of the faces alone, bool (n,), and not kept; raw features are shared.
 
     The vectors are those of all faces and their copies.
     """

@@ -66,6 +66,7 @@ class Trial(tune.Trainable):
         self.cache: Cache | None = None
         self.start_seconds: float | None = None
         self.fit_seconds = 0.0
+        self.predict_seconds = 0.0
         self.total_seconds = 0.0
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -100,6 +101,7 @@ class Trial(tune.Trainable):
             if self.cache is not None:
                 self.cache.counts = Counts(*(report[f"cache_{name}"] for name in Counts._fields))
             self.fit_seconds, self.total_seconds = report["fit_seconds"], report["total_seconds"]
+            self.predict_seconds = report["predict_seconds"]
             if latest == self.job.scale.maximum:
                 return report
         hits = _faces.cache_info().hits
@@ -122,7 +124,9 @@ class Trial(tune.Trainable):
         fitted = self.learner.fit_to(self.job.scale.next_rung(self.learner.fidelity))
         fit_seconds = time.perf_counter() - fit_began
         self.fit_seconds += fit_seconds
+        predict_began = time.perf_counter()
         probabilities = self.learner.predict_proba(validation.images)
+        self.predict_seconds += time.perf_counter() - predict_began
         if not np.isfinite(probabilities).all():
             raise TrainingError(f"a predicted probability is not finite at fidelity {self.learner.fidelity}")
         scores = score(validation.labels, probabilities)
@@ -137,6 +141,7 @@ class Trial(tune.Trainable):
             "val_log_loss": scores.log_loss,
             "val_recall": list(scores.recall),
             "fit_seconds": self.fit_seconds,
+            "predict_seconds": self.predict_seconds,
             "total_seconds": self.total_seconds,
             "images_per_second": fitted["images"] / max(fit_seconds, 1e-9),
             "train_loss": fitted.get("train_loss"),
