@@ -2,9 +2,9 @@
 
 Four figures, each side in a process of its own, in turn, medians over the repeats:
 
-1. The same fixed list of configs (a third each of svm, forest and resnets of which the head or the last stage is trained,
-   on `faces` weights), every one to full fidelity, with sharing on, nothing shared yet, and off: seconds, and the best
-   accuracy. Then a list of resnets that are trained as a whole.
+1. The same fixed list of configs (a third each of svm, forest and resnets of which the head or the last stage is
+   trained, on `faces` weights), every one to full fidelity, with sharing on, nothing shared yet, and off: seconds, and
+   the best accuracy. Then a list of resnets that are trained as a whole.
 2. The share of the workers' seconds that went neither into training nor into predicting, with sharing on.
 3. The peak memory of the whole process tree (proportional set size: shared pages count once), against that of one trial
    alone in a process, times the number of workers.
@@ -261,24 +261,24 @@ def report(arguments: argparse.Namespace, folder: Path) -> None:
     for run in runs["on"]:
         work, total, count = run["long"]
         whole = 1 - run["work"] / (WORKERS * run["seconds"])
-        part = (
-            f"{1 - work / total:.1%} of {count} trials of {LONG_SECONDS:g} s and longer" if count else "no long trials"
+        part = f"{1 - work / total:.1%}" if count else "-"
+        print(
+            f"not training or predicting: {whole:.1%} of the workers' seconds; "
+            f"of {count} trials of {LONG_SECONDS:g} s and longer {part}"
         )
-        print(f"not training or predicting: {whole:.1%} of the workers' seconds; {part}")
         start = "-" if run["start"] is None else f"{1000 * run['start']:.0f} ms"
         print(f"from hand-out to training in a warm worker: median {start}")
     single = measure("alone", arguments, folder)["peak"]
-    peak = statistics.median(run["peak"] for run in runs["on"])
+    on, off = (statistics.median(run["peak"] for run in runs[name]) / 1e9 for name in ("on", "off"))
     print(
-        f"peak memory of the tree: {peak / 1e9:.2f} GB with sharing on, "
-        f"{statistics.median(run['peak'] for run in runs['off']) / 1e9:.2f} GB off; one trial alone {single / 1e9:.2f} GB, "
-        f"times {WORKERS} workers {WORKERS * single / 1e9:.2f} GB"
+        f"peak memory of the tree: {on:.2f} GB with sharing on, {off:.2f} GB off; "
+        f"one trial alone {single / 1e9:.2f} GB, times {WORKERS} workers {WORKERS * single / 1e9:.2f} GB"
     )
     many = measure("fake", arguments, folder)
     first, last = many["driver"]
     print(
-        f"{arguments.fake_trials} fake trials of 50 ms: {many['seconds']:.1f} s, driver {first / 1e6:.0f} MB at the first "
-        f"measurement and {last / 1e6:.0f} MB at the end, run folder {many['bytes'] / 1e6:.1f} MB"
+        f"{arguments.fake_trials} fake trials of 50 ms: {many['seconds']:.1f} s, driver {first / 1e6:.0f} MB at the "
+        f"first measurement and {last / 1e6:.0f} MB at the end, run folder {many['bytes'] / 1e6:.1f} MB"
     )
 
 
