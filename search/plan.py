@@ -17,7 +17,7 @@ from spaces.fidelity import Fidelity
 from spaces.forest import ForestConfig
 from spaces.joint import JointSpace
 from spaces.points import point_of
-from spaces.resnet import Arch, ResnetConfig, Stem
+from spaces.resnet import ResnetConfig, Stem
 from spaces.svm import SvmConfig
 from trainables.data.spec import DataSpec
 
@@ -115,9 +115,10 @@ class Plan(Section):
         return any(weights == "faces" for _, _, weights in self.starting_weights)
 
     @property
-    def starting_weights(self) -> tuple[tuple[str, Arch, str], ...]:
+    def starting_weights(self) -> tuple[tuple[str, str, str], ...]:
         """What networks may start from: the field that names the architecture, the architecture, and its weights."""
-        space, found = self.space, []
+        space = self.space
+        found: list[tuple[str, str, str]] = []
         if Family.RESNET in space.families:
             found += [("resnet.arch", arch, weights) for arch in space.resnet.arch for weights in space.resnet.weights]
         for family, features in ((Family.SVM, space.svm.features), (Family.FOREST, space.forest.features)):

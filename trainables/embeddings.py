@@ -9,17 +9,19 @@ from typing import Self
 
 import numpy as np
 import torch
+import torchvision
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spaces.features import EMBEDDED, FeatureConfig
-from trainables.backbones import empty_net, prepare, trunk
+from spaces.backbones import WIDTHS
+from spaces.features import FeatureConfig
+from trainables.backbones import embedding_net, prepare
 from trainables.data.faceset import Images
 from trainables.features import PREFIX
 from trainables.files import Shape
 from trainables.keys import NETWORK_CODE, code_digest
 from trainables.precision import Compute
-from trainables.weights import HEADS, load_backbone, resolve_weights, weights_key
+from trainables.weights import load_embedding_net, resolve_weights, weights_key
 
 EMBED_BATCH = 256
 
@@ -30,7 +32,7 @@ class Embedder:
 
     Attributes:
         config: Names the architecture and the image size.
-        tensors: float32, the network's parameters and buffers by torchvision's names, without the head.
+        tensors: float32, the network's parameters and buffers by torchvision's names, without the last layer.
     """
 
     config: FeatureConfig
@@ -50,9 +52,7 @@ class Embedder:
         arch, weights = config.backbone, config.weights
         path = files.get(weights_key(arch, weights)) or resolve_weights(arch, weights)
         assert path is not None, "embeddings have weights: FeatureConfig forbids none"
-        net = empty_net(arch, config.stem)
-        load_backbone(net, path)
-        return cls(config, _plain(net.state_dict()))
+        return cls(config, _plain(load_embedding_net(arch, path, config.stem).state_dict()))
 
     @classmethod
     def of(cls, config: FeatureConfig, arrays: Mapping[str, NDArray[np.float32]]) -> Self:
@@ -66,13 +66,12 @@ class Embedder:
     @staticmethod
     def shapes(config: FeatureConfig) -> dict[str, Shape]:
         """The shapes of `arrays`."""
-        with torch.device("meta"):
-            state = empty_net(config.backbone, config.stem).state_dict()
-        return {f"{PREFIX}{name}": tuple(tensor.shape) for name, tensor in state.items() if _is_kept(name)}
+        state = embedding_net(config.backbone, config.stem)[0].state_dict()
+        return {f"{PREFIX}{name}": array.shape for name, array in _plain(state).items()}
 
     def describe(self, images: Images) -> NDArray[np.float32]:
         """Pooled features, float32, (n, d), of faces, uint8, (n, 48, 48)."""
-        found = np.empty((len(images), EMBEDDED[self.config.backbone]), dtype=np.float32)
+        found = np.empty((len(images), WIDTHS[self.config.backbone]), dtype=np.float32)
         for start in range(0, len(images), EMBED_BATCH):
             part = slice(start, start + EMBED_BATCH)
             found[part] = self._embed(images[part])
@@ -89,16 +88,17 @@ class Embedder:
     @cached_property
     def _network(self) -> tuple[Compute, torch.nn.Module]:
         compute = Compute.best()
-        net = empty_net(self.config.backbone, self.config.stem)
+        net, _ = embedding_net(self.config.backbone, self.config.stem)
         tensors = {name: torch.tensor(array) for name, array in self.tensors.items()}
         net.load_state_dict(tensors, strict=False)
-        return compute, compute.place(trunk(net).eval())
+        return compute, compute.place(net.eval())
 
     @cached_property
     def key(self) -> str:
         """A hash of all that the features of a face depend on: the network, and how it is computed."""
         config = self.config
-        how = (Compute.best(), torch.__version__, code_digest("embeddings.py", *NETWORK_CODE))
+        versions = (torch.__version__, torchvision.__version__)
+        how = (Compute.best(), versions, code_digest("embeddings.py", *NETWORK_CODE))
         what = f"{config.backbone} {config.stem} {config.image_size} {how}"
         content = blake2b(what.encode(), digest_size=16)
         for name, array in sorted(self.tensors.items()):
@@ -107,9 +107,6 @@ class Embedder:
         return content.hexdigest()
 
 
-def _is_kept(name: str) -> bool:
-    return not name.startswith(HEADS) and not name.endswith("num_batches_tracked")
-
-
 def _plain(state: Mapping[str, Tensor]) -> dict[str, NDArray[np.float32]]:
-    return {name: tensor.numpy() for name, tensor in state.items() if _is_kept(name)}
+    """The weights; counters of batches and tables of whole numbers are none."""
+    return {name: tensor.numpy() for name, tensor in state.items() if tensor.is_floating_point()}
