@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 import time
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,14 +24,16 @@ from numpy.typing import DTypeLike, NDArray
 from spaces.errors import InputError
 from trainables.keys import Key
 from trainables.lease import Lease, is_held, locked
+from trainables.mapped import checked, checksum_of, identity, open_array
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 
+# The name of the folder within a node's cache folder.
+SHARED = "shared"
 POLL_SECONDS = 0.05
 # Left free on the disk, for others.
 SPARE_BYTES = 2**30
 _RECORD, _DRAFT, _LEASE = "entry.json", ".draft-", ".lease"
-_CHUNK = 2**24
 
 
 class Counts(NamedTuple):
@@ -217,7 +218,7 @@ class Cache:
         folder = self.folder / key.name
         try:
             record = json.loads((folder / _RECORD).read_text())
-            arrays = {name: _open_array(folder / f"{name}.npy", *facts) for name, facts in record["files"].items()}
+            arrays = {name: open_array(folder / f"{name}.npy", *facts) for name, facts in record["files"].items()}
             os.utime(folder / _RECORD)  # used now
             return _Entry(arrays, sum(array.nbytes for array in arrays.values()), float(record["seconds"]))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
@@ -259,47 +260,14 @@ class Cache:
         shutil.rmtree(grave, ignore_errors=True)
 
 
-_checked: set[tuple[str, int, int]] = set()
-
-
-def _open_array(path: Path, size: int, checksum: int) -> NDArray[Any]:
-    """The memory-mapped array in `path`; its bytes are read and checked once per process.
-
-    Raises:
-        ValueError: If it is not what was written.
-        OSError: If it cannot be read.
-    """
-    seen = _seen(path, path)
-    if path.stat().st_size != size or (seen not in _checked and _checksum(path) != checksum):
-        raise ValueError(f"{path}: damaged")
-    _checked.add(seen)
-    mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    array: NDArray[Any] = mapped.view(np.ndarray)
-    return array
-
-
-def _seen(path: Path, name: Path) -> tuple[str, int, int]:
-    """What tells the file at `path`, known as `name`, from any other that may come to have its name."""
-    status = path.stat()
-    return str(name), status.st_ino, status.st_mtime_ns
-
-
-def _checksum(path: Path) -> int:
-    checksum = 0
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            checksum = zlib.crc32(chunk, checksum)
-    return checksum
-
-
 def _write_record(key: Key, draft: Draft, seconds: float, final: Path) -> None:
     files = {}
     for name, array in draft.arrays.items():
         assert isinstance(array, np.memmap)
         array.flush()
         path = draft.folder / f"{name}.npy"
-        files[name] = (path.stat().st_size, _checksum(path))
-        _checked.add(_seen(path, final / path.name))
+        files[name] = (path.stat().st_size, checksum_of(path))
+        checked.add(identity(path, final / path.name))
     record = {"kind": key.kind, "traits": dict(key.traits), "seconds": seconds, "files": files}
     (draft.folder / _RECORD).write_text(json.dumps(record, indent=2))
 

@@ -17,7 +17,7 @@ from ray import tune
 
 from spaces.errors import InputError
 from trainables.base import Learner, Task, TrainingError
-from trainables.cache import Cache, Counts
+from trainables.cache import SHARED, Cache, Counts
 from trainables.checkpoint import TrialCheckpoints
 from trainables.data.protocol import TrainingData
 from trainables.fake import FakeLearner
@@ -29,7 +29,7 @@ from trainables.threads import limit_threads
 
 
 def _cache(job: Job) -> Cache | None:
-    return None if job.cache_bytes is None else Cache(job.cache / "shared", job.cache_bytes)
+    return None if job.cache_bytes is None else Cache(job.cache / SHARED, job.cache_bytes)
 
 
 @lru_cache(maxsize=1)
