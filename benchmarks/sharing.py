@@ -67,7 +67,11 @@ def plan_values(arguments: argparse.Namespace, points: list[dict[str, Any]], sha
     features = {name: list(dict.fromkeys(each[name] for each in FEATURES)) for name in FEATURES[0]}
     resnet = {name: RESNET[name] for name in ("weights", "epochs", "image_size", "augment", "batch_size")}
     return {
-        "data": {"source": arguments.data, "protocol": {"balance": arguments.balance}},
+        "data": {
+            "source": arguments.data,
+            "demo_images": arguments.demo_images,
+            "protocol": {"balance": arguments.balance},
+        },
         "budget": {"trials": len(points)},
         "fidelity": {"maximum": 9},
         "scheduler": "none",
@@ -146,7 +150,7 @@ def prepare(arguments: argparse.Namespace) -> dict[str, Any]:
     plan = absolute(validate_plan(plan_values(arguments, configs(1, whole=False), sharing=False), "benchmark"))
     cache = arguments.folder / "cache"
     data = load_training(plan.data, cache)
-    pretrained(plan.pretraining, load_pretraining(plan.data, cache), cache, WORKERS)
+    pretrained(plan.pretraining, load_pretraining(plan.data, cache), cache, 1)
     return {"train": len(data.train), "validation": len(data.validation)}
 
 
@@ -164,7 +168,7 @@ def alone(arguments: argparse.Namespace) -> dict[str, Any]:
     plan = absolute(validate_plan(plan_values(arguments, configs(1, whole=False), sharing=False), "benchmark"))
     cache = arguments.folder / "cache"
     data = load_training(plan.data, cache)
-    faces = pretrained(plan.pretraining, load_pretraining(plan.data, cache), cache, WORKERS)
+    faces = pretrained(plan.pretraining, load_pretraining(plan.data, cache), cache, 1)
     for config in configs(6, whole=False)[3:]:
         task = Task(data.train, 0, Fidelity(maximum=9), 1, {weights_key("resnet18", "faces"): faces})
         learner = build_learner(parse_config(config), task)
@@ -195,7 +199,7 @@ def side(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def measure(name: str, arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """One side in a process of its own, with the peak memory of its tree."""
-    options = ["data", "configs", "whole_configs", "balance", "fake_trials"]
+    options = ["data", "demo_images", "configs", "whole_configs", "balance", "fake_trials"]
     given = [part for key in options for part in (f"--{key.replace('_', '-')}", str(getattr(arguments, key)))]
     command = [sys.executable, __file__, "--side", name, "--folder", str(folder), *given]
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
@@ -229,6 +233,7 @@ def tree_memory(pid: int) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="demo")
+    parser.add_argument("--demo-images", type=int, default=8000, help="faces drawn where --data is demo")
     parser.add_argument("--configs", type=int, default=24)
     parser.add_argument("--whole-configs", type=int, default=2)
     parser.add_argument("--balance", type=int, default=600, help="training faces a class")
