@@ -13,7 +13,7 @@ import platform
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -60,7 +60,8 @@ class Lease:
             while not over.wait(EXPIRY / 5):
                 if holder_of(self.path).get("token") != self.token:
                     return  # it was taken over: a touch would lengthen another's lease
-                os.utime(self.path)
+                with suppress(FileNotFoundError):  # taken over and given back since
+                    os.utime(self.path)
 
         thread = threading.Thread(target=touch, name="lease", daemon=True)
         thread.start()

@@ -112,9 +112,9 @@ class Trial(tune.Trainable):
         self.cache = _cache(self.job)
         if report is not None:
             if self.cache is not None:
-                self.cache.counts = Counts(*(report[f"cache_{name}"] for name in Counts._fields))
+                self.cache.counts = Counts(*(report.get(f"cache_{name}", 0) for name in Counts._fields))
             self.fit_seconds, self.total_seconds = report["fit_seconds"], report["total_seconds"]
-            self.predict_seconds = report["predict_seconds"]
+            self.predict_seconds = report.get("predict_seconds", 0.0)  # older checkpoints lack it, and the counts
             if latest == self.job.scale.maximum:
                 return report
         hits = _faces.cache_info().hits
