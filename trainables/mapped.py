@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_CHUNK = 2**24
+_CHUNK = 2**20
 
 # Files whose bytes this process has read and found whole, or has written itself.
 checked: set[tuple[str, int, int]] = set()
