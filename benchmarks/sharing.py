@@ -59,7 +59,9 @@ def configs(count: int, whole: bool) -> list[dict[str, Any]]:
             values = {"depth": int(rng.integers(8, 30)), "min_samples_leaf": int(rng.integers(2, 10))}
             found.append({"family": "forest", "trees": 54, "features": FEATURES[number // 3 % 2], **values})
         else:
-            found.append(RESNET | {"unfreeze": number // 3 % 2, "head_lr": rate, "backbone_lr": rate / 3})
+            unfreeze = number // 3 % 2
+            values = {"unfreeze": unfreeze, "head_lr": rate} | ({"backbone_lr": rate / 3} if unfreeze else {})
+            found.append(RESNET | values)
     return found
 
 
