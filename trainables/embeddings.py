@@ -33,10 +33,12 @@ class Embedder:
     Attributes:
         config: Names the architecture and the image size.
         tensors: float32, the network's parameters and buffers by torchvision's names, without the last layer.
+        compute: Where and in which precision it runs; None for the best that this machine has.
     """
 
     config: FeatureConfig
     tensors: dict[str, NDArray[np.float32]]
+    compute: Compute | None = None
 
     @classmethod
     def start(cls, config: FeatureConfig, files: Mapping[str, Path]) -> Self:
@@ -69,6 +71,13 @@ class Embedder:
         state = embedding_net(config.backbone, config.stem)[0].state_dict()
         return {f"{PREFIX}{name}": array.shape for name, array in _plain(state).items()}
 
+    def net(self) -> torch.nn.Module:
+        """The network on the CPU as torch builds it: (n, 3, s, s) to pooled features (n, d)."""
+        net, _ = embedding_net(self.config.backbone, self.config.stem)
+        tensors = {name: torch.tensor(array) for name, array in self.tensors.items()}
+        net.load_state_dict(tensors, strict=False)
+        return net.eval()
+
     def describe(self, images: Images) -> NDArray[np.float32]:
         """Pooled features, float32, (n, d), of faces, uint8, (n, 48, 48)."""
         found = np.empty((len(images), WIDTHS[self.config.backbone]), dtype=np.float32)
@@ -87,18 +96,15 @@ class Embedder:
 
     @cached_property
     def _network(self) -> tuple[Compute, torch.nn.Module]:
-        compute = Compute.best()
-        net, _ = embedding_net(self.config.backbone, self.config.stem)
-        tensors = {name: torch.tensor(array) for name, array in self.tensors.items()}
-        net.load_state_dict(tensors, strict=False)
-        return compute, compute.place(net.eval())
+        compute = self.compute or Compute.best()
+        return compute, compute.place(self.net())
 
     @cached_property
     def key(self) -> str:
         """A hash of all that the features of a face depend on: the network, and how it is computed."""
         config = self.config
         versions = (torch.__version__, torchvision.__version__)
-        how = (Compute.best(), versions, code_digest("embeddings.py", *NETWORK_CODE))
+        how = (self.compute or Compute.best(), versions, code_digest("embeddings.py", *NETWORK_CODE))
         what = f"{config.backbone} {config.stem} {config.image_size} {how}"
         content = blake2b(what.encode(), digest_size=16)
         for name, array in sorted(self.tensors.items()):
