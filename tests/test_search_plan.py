@@ -228,9 +228,13 @@ def test_paths_of_weights_are_made_absolute():
 
 
 def test_embeddings_need_the_stem_they_were_pretrained_with():
-    space = {"svm": {"features": {"kind": "embedding"}}}
-    with pytest.raises(InputError, match="embeddings see through the stem imagenet"):
-        validate_plan({"budget": {"trials": 1}, "space": space, "pretraining": {"stem": "small"}}, "test")
+    features = {"kind": "embedding", "stem": ["imagenet", "half"]}
+    for made in ("imagenet", "half"):
+        plan = {"budget": {"trials": 1}, "space": {"svm": {"features": features}}, "pretraining": {"stem": made}}
+        with pytest.raises(InputError, match=rf"svm.features.stem allows .*pretraining.stem \({made}\) alone"):
+            validate_plan(plan, "test")
+    plan["space"]["svm"]["features"]["stem"] = "half"
+    assert validate_plan(plan, "test").pretraining.stem == "half"
 
 
 def test_a_date_that_does_not_exist_is_told_in_a_sentence(tmp_path: Path):
@@ -266,3 +270,30 @@ def test_a_cluster_that_grows_is_not_this_machine():
     assert validate_plan({"budget": {"trials": 1}, "cluster": {"address": "auto", "autoscale": 8}}, "plan")
     with pytest.raises(InputError, match="autoscale is for a cluster"):
         validate_plan({"budget": {"trials": 1}, "cluster": {"autoscale": 8}}, "plan")
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [("", 10**10), ("cache: off", None), ("cache: 'off'", None), ("cache: 2.5", 2_500_000_000), ("cache: 1", 10**9)],
+)
+def test_shared_work_has_a_size_or_is_off(tmp_path, text, limit):
+    path = tmp_path / "plan.yaml"
+    path.write_text(f"budget: {{trials: 1}}\n{text}\n")
+    plan = read_plan(path)
+    assert plan.cache_bytes == limit
+    write_plan(plan, tmp_path / "saved.yaml")
+    assert read_plan(tmp_path / "saved.yaml") == plan
+
+
+@pytest.mark.parametrize("value", [True, "on", "5 GB", 0, -1, None])
+def test_any_other_size_of_shared_work_is_refused(value):
+    with pytest.raises(InputError, match="cache"):
+        validate_plan({"budget": {"trials": 1}, "cache": value}, "test")
+
+
+def test_augmented_views_are_shared_only_if_trials_can_have_the_same():
+    def views(**resnet):
+        return validate_plan({"budget": {"trials": 1}, "space": {"resnet": resnet}}, "test").shared_views
+
+    assert views(augment=[0.2, 0.4]) == views(augment=0.3, erasing=[0, 0.5]) > 0
+    assert views() == views(augment=0.3, erasing={"low": 0.0, "high": 0.5}) == 0

@@ -60,6 +60,9 @@ class RemoteCheckpoints(TrialCheckpoints):
         kept = (f"{latest}/model/", f"{latest}/{VALIDATION}", f"{latest}/{REPORT}")
         _remove(self._storage, [name for name in self._storage.sizes(latest) if not name.startswith(kept)])
 
+    def drop_model(self) -> None:
+        _remove(self._storage, list(self._storage.sizes(f"{self.latest()}/model")))
+
 
 def _remove(storage: Storage, names: list[str]) -> None:
     """Remove files, reports first, so that no half-removed checkpoint looks whole."""
