@@ -62,11 +62,8 @@ class Decisions(_Unpickled, FIFOScheduler):
         Tune's own choice is the first, and throws away the worker that has been starting for it the longest. Where
         workers take longer to start than trials to run, some never got as far, and a cluster stayed half idle.
         """
-        for trial in reversed(tune_controller.get_trials()):
-            if trial.status == TuneTrial.PENDING:
-                return trial
-        chosen: TuneTrial | None = super().choose_trial_to_run(tune_controller)
-        return chosen
+        trials: list[TuneTrial] = tune_controller.get_trials()
+        return next((trial for trial in reversed(trials) if trial.status == TuneTrial.PENDING), None)
 
 
 class EndOfSession(_Unpickled, Stopper):
