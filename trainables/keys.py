@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -60,6 +61,7 @@ def digest(array: NDArray[Any]) -> str:
     return found
 
 
+@cache
 def code_digest(*modules: str) -> str:
     """A hash of the sources of modules of this package, such as `descriptors.py`: part of the key of what they make."""
     folder = Path(__file__).parent
