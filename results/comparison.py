@@ -117,7 +117,7 @@ def _chosen(run: RunFolder, rows: list[dict[str, Any]], correct: NDArray[np.bool
     """The place of the winner among `rows`, which learn their p values, and what is said of the choice."""
     places = [place for place, row in enumerate(rows) if row["failed"] is None]
     if not places:
-        raise InputError(f"{run.path}: every candidate failed when it was refitted; the first: {rows[0]['failed']}")
+        raise InputError(f"{run.location}: every candidate failed when it was refitted; the first: {rows[0]['failed']}")
     choice = choose(
         [rows[place]["val_accuracy_mean"] for place in places],
         [rows[place]["seconds"] for place in places],
@@ -193,6 +193,6 @@ def _check_counts(run: RunFolder, faces: Faces) -> None:
     for name, count in zip(CLASSES, np.bincount(faces.labels, minlength=len(CLASSES)), strict=True):
         if count < FOLDS:
             raise InputError(
-                f"{run.path}: validation holds {count} faces of class {name}; selection cuts each class into {FOLDS} "
+                f"{run.location}: validation has {count} faces of class {name}; selection cuts each class into {FOLDS} "
                 f"folds and needs at least as many faces"
             )

@@ -125,7 +125,7 @@ def _member(record: TrialRecord, weight: float) -> Member:
 
 
 def _model_of(run: RunFolder, record: TrialRecord) -> Path:
-    return run.path / record.measurements[-1].checkpoint / MODEL
+    return run.fetched(f"{record.measurements[-1].checkpoint}/{MODEL}")
 
 
 @contextmanager

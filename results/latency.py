@@ -30,7 +30,7 @@ def latencies(run: RunFolder, records: Sequence[TrialRecord], images: Images) ->
     """
     found = []
     for record in records:
-        folder = run.path / record.measurements[-1].checkpoint / "model"
+        folder = run.fetched(f"{record.measurements[-1].checkpoint}/model")
         if not folder.is_dir():
             raise InputError(f"{folder}: this model is missing from the run")
         model = load_model(record.family, folder)

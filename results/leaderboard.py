@@ -116,7 +116,7 @@ def trials_in(runs: Iterable[RunFolder]) -> list[TrialRecord]:
     Raises:
         InputError: If a run's measurements are damaged.
     """
-    return [trial for run in runs for trial in trials_of(read_events(run.measurements), str(run.path))]
+    return [trial for run in runs for trial in trials_of(read_events(run.measurements), run.location)]
 
 
 def _rank(record: TrialRecord) -> tuple[Any, ...]:
@@ -166,7 +166,7 @@ def results_json(runs: Sequence[RunFolder]) -> dict[str, Any]:
     trials = [record_json(record) | ({"run": record.run} if len(runs) > 1 else {}) for record in records]
     best = incumbent(records)
     return {
-        "runs": [str(run.path) for run in runs],
+        "runs": [run.location for run in runs],
         "trials": trials,
         "incumbent": trials[records.index(best)] if best else None,
     }

@@ -19,7 +19,7 @@ def kept_model(run: RunFolder, record: TrialRecord) -> Path:
     Raises:
         InputError: If the model was not kept.
     """
-    folder = run.path / record.measurements[-1].checkpoint / "model"
+    folder = run.fetched(f"{record.measurements[-1].checkpoint}/model")
     if not folder.is_dir():
         raise InputError(
             f"{folder}: the model of trial {record.trial} is not there; a search keeps those of the best trials of "
@@ -40,7 +40,7 @@ def kept_probabilities(run: RunFolder, record: TrialRecord, labels: Labels) -> N
         InputError: If the file is missing, or its accuracy is not the one that the trial measured.
     """
     measured = record.measurements[-1]
-    path = run.path / measured.checkpoint / VALIDATION
+    path = run.fetched(f"{measured.checkpoint}/{VALIDATION}")
     try:
         probabilities: NDArray[np.float32] = np.load(path, allow_pickle=False)
         scores = score(labels, probabilities)

@@ -20,6 +20,7 @@ from spaces.points import point_of
 from spaces.resnet import ResnetConfig, Stem
 from spaces.svm import SvmConfig
 from trainables.data.spec import DataSpec
+from trainables.storage import is_url
 
 Sampler: TypeAlias = Literal["tpe", "random"]
 SchedulerName: TypeAlias = Literal["asha", "median", "none"]
@@ -289,7 +290,7 @@ def _absolute_point(point: dict[str, Any]) -> dict[str, Any]:
 
 
 def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().resolve())
+    return path if is_url(path) else str(Path(path).expanduser().resolve())
 
 
 def _parse(text: str, where: str) -> Any:

@@ -6,12 +6,11 @@ What selection and ensembling need of the others, their validation probabilities
 import heapq
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from results.leaderboard import TrialRecord
 from results.schema import Status
 from spaces.family import Family
-from trainables.checkpoint import TrialCheckpoints
+from trainables.remote_checkpoint import checkpoints_at
 
 
 class Quota:
@@ -20,12 +19,12 @@ class Quota:
     A trial at full fidelity counts for more than one that was stopped, and among these the one that got further.
 
     Args:
-        folder: The run's folder of checkpoints.
+        folder: The run's folder of checkpoints, a path or URL.
         most: Models to keep of each family.
         record_of: Gives a trial's record by its number.
     """
 
-    def __init__(self, folder: Path, most: int, record_of: Callable[[int], TrialRecord]) -> None:
+    def __init__(self, folder: str, most: int, record_of: Callable[[int], TrialRecord]) -> None:
         self._folder = folder
         self._most = most
         self._record_of = record_of
@@ -39,14 +38,14 @@ class Quota:
 
     def end(self, trial: int) -> None:
         """A trial ended: keep its model or another's in its place, and remove one that is too many."""
-        record, checkpoints = self._record_of(trial), TrialCheckpoints(self._folder, trial)
+        record, checkpoints = self._record_of(trial), checkpoints_at(self._folder, trial)
         if not checkpoints.latest():
             return  # it failed before its first rung
         checkpoints.drop_state()
         kept = self._kept[record.family]
         heapq.heappush(kept, (_worth(record), -trial))
         if len(kept) > self._most:
-            TrialCheckpoints(self._folder, -heapq.heappop(kept)[1]).drop_model()
+            checkpoints_at(self._folder, -heapq.heappop(kept)[1]).drop_model()
 
 
 def _worth(record: TrialRecord) -> tuple[float, ...]:

@@ -18,12 +18,13 @@ from ray import tune
 from spaces.errors import InputError
 from trainables.base import Learner, Task, TrainingError
 from trainables.cache import SHARED, Cache, Counts
-from trainables.checkpoint import TrialCheckpoints
 from trainables.data.protocol import TrainingData
+from trainables.data.remote import local_copy
 from trainables.fake import FakeLearner
 from trainables.families import build_learner
 from trainables.job import Assignment, Job
 from trainables.metrics import score
+from trainables.remote_checkpoint import checkpoints_at
 from trainables.shared_data import training_data
 from trainables.threads import limit_threads
 
@@ -73,7 +74,7 @@ class Trial(tune.Trainable):
         values = dict(config)
         self.job = Job.model_validate(values.pop("job"))
         self.assignment = Assignment.model_validate(values)
-        self.checkpoints = TrialCheckpoints(self.job.checkpoints, self.assignment.trial)
+        self.checkpoints = checkpoints_at(self.job.checkpoints, self.assignment.trial)
         self.learner: Learner | None = None
         self.cache: Cache | None = None
         self.start_seconds: float | None = None
@@ -121,8 +122,9 @@ class Trial(tune.Trainable):
         data = _training_data(self.job)
         self.cache_hit = _faces.cache_info().hits > hits
         job = self.job
+        weights = {key: local_copy(location, job.cache) for key, location in job.weights.items()}
         self.learner = self._build(
-            Task(data.train, self.assignment.seed, job.scale, self._threads, job.weights, self.cache, job.views)
+            Task(data.train, self.assignment.seed, job.scale, self._threads, weights, self.cache, job.views)
         )
         if latest:
             self.learner.load(self.checkpoints.path(latest))
@@ -163,7 +165,7 @@ class Trial(tune.Trainable):
             **{f"cache_{name}": value for name, value in self._counts._asdict().items()},
             "start_seconds": self.start_seconds,
             "worker": _worker(),
-            "checkpoint": f"{self.job.checkpoints.name}/{self.assignment.trial:05d}/{fidelity}",
+            "checkpoint": f"{self.job.checkpoints.rpartition('/')[2]}/{self.assignment.trial:05d}/{fidelity}",
         }
         self.checkpoints.write(self.learner, probabilities, report, keep_state=not complete)
         if complete:
