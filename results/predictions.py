@@ -1,5 +1,7 @@
 """What trials said of the validation faces, as their checkpoints keep it."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ from numpy.typing import NDArray
 from results.leaderboard import TrialRecord
 from results.run_folder import RunFolder
 from spaces.errors import InputError
+from spaces.family import Family
 from trainables.checkpoint import VALIDATION
 from trainables.data.faceset import Labels
 from trainables.metrics import score
@@ -26,6 +29,18 @@ def kept_model(run: RunFolder, record: TrialRecord) -> Path:
             f"each family, as many as `models` in its plan says"
         )
     return folder
+
+
+def places_with_models(run: RunFolder, finished: Sequence[TrialRecord]) -> list[int]:
+    """Which of `finished`, all the finished trials of `run`, still have a model: of each family the best (`Quota`)."""
+    most, kept = run.plan_values().get("models", len(finished)), []
+    counts: Counter[Family] = Counter()
+    best_first = sorted(enumerate(finished), key=lambda item: (-(item[1].val_accuracy or 0.0), item[1].trial))
+    for place, record in best_first:
+        counts[record.family] += 1
+        if counts[record.family] <= most:
+            kept.append(place)
+    return sorted(kept)
 
 
 def kept_probabilities(run: RunFolder, record: TrialRecord, labels: Labels) -> NDArray[np.float32]:
