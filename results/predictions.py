@@ -32,15 +32,14 @@ def kept_model(run: RunFolder, record: TrialRecord) -> Path:
 
 
 def places_with_models(run: RunFolder, finished: Sequence[TrialRecord]) -> list[int]:
-    """Which of `finished`, all the finished trials of `run`, still have a model: of each family the best (`Quota`)."""
+    """Which of `finished`, all finished trials of `run`, best first, still have a model: the best of each family."""
     most, kept = run.plan_values().get("models", len(finished)), []
     counts: Counter[Family] = Counter()
-    best_first = sorted(enumerate(finished), key=lambda item: (-(item[1].val_accuracy or 0.0), item[1].trial))
-    for place, record in best_first:
+    for place, record in enumerate(finished):
         counts[record.family] += 1
         if counts[record.family] <= most:
             kept.append(place)
-    return sorted(kept)
+    return kept
 
 
 def kept_probabilities(run: RunFolder, record: TrialRecord, labels: Labels) -> NDArray[np.float32]:
