@@ -61,6 +61,10 @@ class Spend(NamedTuple):
         limits = [f" of {limit:g}" if limit else "" for _, _, limit in parts]
         return ", ".join(f"{spent:.0f}{of} {name}-seconds" for (name, spent, _), of in zip(parts, limits, strict=True))
 
+    def plus(self, seconds: float, occupied: tuple[float, float]) -> "Spend":
+        """This and `seconds` of a trial that occupies the CPUs and GPUs `occupied`."""
+        return Spend(self.cpu_seconds + seconds * occupied[0], self.gpu_seconds + seconds * occupied[1])
+
     def exceeds(self, budget: Budget) -> bool:
         """Whether `budget` allows no more."""
         return (budget.cpu_seconds is not None and self.cpu_seconds >= budget.cpu_seconds) or (
@@ -75,11 +79,10 @@ def spend(records: Iterable[TrialRecord], occupied: Callable[[Family], tuple[flo
         records: Trials.
         occupied: Gives the CPUs and GPUs that a trial of a family occupies.
     """
-    cpu, gpu = 0.0, 0.0
+    spent = Spend(0.0, 0.0)
     for record in records:
-        cpus, gpus = occupied(record.family)
-        cpu, gpu = cpu + record.seconds * cpus, gpu + record.seconds * gpus
-    return Spend(cpu, gpu)
+        spent = spent.plus(record.seconds, occupied(record.family))
+    return spent
 
 
 class Patience:

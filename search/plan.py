@@ -21,8 +21,8 @@ from spaces.svm import SvmConfig
 from trainables.data.spec import DataSpec
 
 Sampler: TypeAlias = Literal["tpe", "random"]
-SchedulerName: TypeAlias = Literal["asha", "median", "none"]
-Rungs: TypeAlias = Literal["family", "shared"]
+SchedulerName: TypeAlias = Literal["asha", "hyperband", "median", "none"]
+Rungs: TypeAlias = Literal["family", "shared", "seconds"]
 
 
 PRETRAINING = ResnetConfig(
@@ -53,12 +53,19 @@ class Plan(Section):
         sampler: `tpe` learns from the trials so far and is better from about twenty trials on; `random` is a baseline,
             for an unbiased picture of the space.
         scheduler: `asha` lets only the best 1/eta at a rung go on: for budgets that cannot train most trials to the
-            end. `median` stops the worse half: gentler, where early figures say little of late ones. `none` trains
-            every trial to the end: for learning curves, or where trials are cheap.
+            end. `hyperband` judges some trials from a later rung on: where nobody knows how much early figures say.
+            `median` stops the worse half: gentler, where early figures say little of late ones. `none` trains every
+            trial to the end: for learning curves, or where trials are cheap.
+        promotion: Whether ASHA pauses every trial at each rung and takes up the best later, instead of stopping trials
+            for good: no worker then continues a mediocre trial because it came first, at the price of a checkpoint
+            read whenever a trial goes on. Only with the scheduler `asha`.
         rungs: Whom a trial is compared with: its own `family`, so that slow starters live, or all (`shared`), so that
-            a weak family gets no share by right. Unused by the scheduler `none`.
-        margin: How far below ASHA's bar, in validation accuracy, a trial may be and still go on, since measurements are
-            noisy (docs/log.md has the simulation). Unused by the other schedulers.
+            a weak family gets no share by right, or all that have spent as many `seconds`, set-up included, so that a
+            dear trial must be worth its cost. Unused by the scheduler `none`.
+        first_seconds: Where the first of the rungs in seconds lies; the next ones follow by the factor eta.
+        margin: How far below the bar of `asha` or `hyperband`, in validation accuracy, a trial may be and still go on,
+            since measurements are noisy (docs/log.md has the simulation). Unused with promotion, where a trial that is
+            passed over has its chance later.
         budget: When the search ends.
         pretraining: How the backbone of `faces` weights is pretrained, where the space names them.
         resources: What a trial occupies, by family.
@@ -74,7 +81,9 @@ class Plan(Section):
     startup_trials: int = Field(default=10, ge=1)
     sampler: Sampler = "tpe"
     scheduler: SchedulerName = "asha"
+    promotion: bool = False
     rungs: Rungs = "family"
+    first_seconds: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     margin: float = Field(default=0.01, ge=0, le=0.5)
     budget: Budget
     pretraining: ResnetConfig = PRETRAINING
@@ -119,6 +128,12 @@ class Plan(Section):
     def _over_the_defaults(cls, value: Any) -> Any:
         """What a plan says of pretraining changes the defaults above, not those of a fine-tuning."""
         return {**PRETRAINING.model_dump(), **value} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _promotion_is_asha(self) -> Self:
+        if self.promotion and self.scheduler != "asha":
+            raise ValueError(f"promotion: only the scheduler asha promotes paused trials; received {self.scheduler}")
+        return self
 
     @model_validator(mode="after")
     def _one_pretrained_backbone(self) -> Self:

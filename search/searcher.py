@@ -34,27 +34,26 @@ _STATES = {
 class Searcher:
     """Suggests configs and learns from their measurements; Optuna's trial numbers are the run's trial numbers."""
 
-    def __init__(self, path: Path, plan: Plan, past: Iterable[TrialRecord] = ()) -> None:
+    def __init__(self, path: Path | None, plan: Plan, past: Iterable[TrialRecord] = ()) -> None:
         """Open a new study at `path`.
 
         Args:
-            path: The journal file; an existing one is replaced, since `past` is the truth.
+            path: The journal file; an existing one is replaced, since `past` is the truth. None for a study that is kept
+                in memory alone, for simulations.
             plan: Its points come first, then its start-up trials, then what its sampler suggests; its seed fixes the
                 suggestions (exactly so only when trials run one at a time).
             past: The trials of earlier sessions of the run, numbered 0, 1, 2 .. in order.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        path.unlink(missing_ok=True)
-        Path(f"{path}.lock").unlink(missing_ok=True)
         past = list(past)
         self._space = plan.space
         self._points = plan.configs_of_points
         self._startup_trials = plan.startup_trials
         seed = plan.seed + len(past)  # a resumed search must not suggest its first trials again
         self._study = optuna.create_study(
-            study_name=path.parent.name,
-            storage=JournalStorage(JournalFileBackend(str(path))),
+            study_name=path.parent.name if path else None,
+            storage=_new_storage(path) if path else None,
             sampler=_sampler(plan.sampler, seed, len(self._points) + plan.startup_trials),
             direction="maximize",
         )
@@ -119,6 +118,12 @@ class Searcher:
         fixed = FixedTrial(parameters(config))
         self._space.suggest(fixed)
         return fixed
+
+
+def _new_storage(path: Path) -> JournalStorage:
+    path.unlink(missing_ok=True)
+    Path(f"{path}.lock").unlink(missing_ok=True)
+    return JournalStorage(JournalFileBackend(str(path)))
 
 
 def _sampler(name: Sampler, seed: int, startup_trials: int) -> BaseSampler:

@@ -9,9 +9,10 @@ from optuna.storages.journal import JournalFileBackend
 
 from results.leaderboard import trials_of
 from results.schema import Event
-from search.engine import Engine, Verdict
+from search.engine import Engine
 from search.plan import Plan, validate_plan
 from search.room import Room
+from search.scheduler import Verdict
 from search.searcher import Searcher
 
 
