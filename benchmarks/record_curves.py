@@ -1,14 +1,14 @@
 """Record learning curves of real trials: each is trained from rung to rung to full fidelity, nothing is stopped.
 
-Configs are drawn at random from the plan's space; families share the CPU seconds as `SHARES` says. Seconds are CPU seconds
-of this process on one thread, so that a busy machine does not show. Lines are appended, so a recording can go on.
+Configs are drawn at random from the plan's space; families share the CPU seconds as `SHARES` says. Seconds are those of
+this process's CPU on one thread, so that a busy machine does not show. A recording that is broken off goes on where it
+was.
 
     OMP_NUM_THREADS=1 python benchmarks/record_curves.py fer2013.csv benchmarks/curves.jsonl --minutes 25
 """
 
 import argparse
 import random
-import tempfile
 import time
 from pathlib import Path
 
@@ -17,16 +17,16 @@ from search.plan import read_plan
 from spaces.family import Family
 from spaces.joint import JointSpace
 from spaces.tree import RandomDraw
-from trainables.base import Learner, Task
-from trainables.curves import LearningCurve, write_curve
+from trainables.base import Task
+from trainables.curves import LearningCurve, read_curves, write_curve
 from trainables.data.faceset import Faces
 from trainables.data.protocol import load_training
 from trainables.families import build_learner
-from trainables.latency import latency_ms
+from trainables.footprint import measure_footprint
 from trainables.metrics import score
 from trainables.threads import limit_threads
 
-SHARES = {Family.SVM: 0.35, Family.FOREST: 0.25, Family.RESNET: 0.4}
+SHARES = {Family.SVM: 0.45, Family.FOREST: 0.35, Family.RESNET: 0.2}
 PLAN = Path(__file__).with_name("search_quality.yaml")
 
 
@@ -34,12 +34,6 @@ def draw(space: JointSpace, family: Family, number: int):
     """Config `number` of `family`."""
     alone = space.model_copy(update={"families": (family,)})
     return alone.suggest(RandomDraw(random.Random(f"{family} {number}")))
-
-
-def megabytes(learner: Learner) -> float:
-    with tempfile.TemporaryDirectory() as folder:
-        learner.model.save(Path(folder))
-        return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()) / 1e6
 
 
 def record(config, task: Task, validation: Faces) -> LearningCurve:
@@ -53,10 +47,12 @@ def record(config, task: Task, validation: Faces) -> LearningCurve:
         spent += time.process_time() - began
         measured = (scores.accuracy, scores.macro_f1, scores.log_loss)
         rows.append((*(round(value, 5) for value in measured), tuple(round(recall, 4) for recall in scores.recall)))
-        rows[-1] += (round(spent, 3), round(latency_ms(learner.model, validation.images), 2))
-        rows[-1] += (round(megabytes(learner), 3),)
+        footprint = measure_footprint(learner.model, validation.images)
+        rows[-1] += (round(spent, 3), round(footprint["latency_ms"], 2), round(footprint["model_mb"], 3))
     names = ("val_accuracy", "val_macro_f1", "val_log_loss", "val_recall", "seconds", "latency_ms", "model_mb")
-    return LearningCurve(config=config, fidelity=task.scale.rungs, **dict(zip(names, zip(*rows), strict=True)))
+    return LearningCurve(
+        config=config, fidelity=task.scale.rungs, **dict(zip(names, zip(*rows, strict=True), strict=True))
+    )
 
 
 def main() -> None:
@@ -67,8 +63,10 @@ def main() -> None:
     arguments = parser.parse_args()
     plan = read_plan(PLAN, flags={"data.source": arguments.data})
     data = load_training(plan.data, cache_folder())
-    spent, counts, end = dict.fromkeys(Family, 0.0), dict.fromkeys(Family, 0), 60 * arguments.minutes
-    while sum(spent.values()) < end:
+    known = read_curves(arguments.out) if arguments.out.exists() else []
+    spent = {family: sum(c.seconds[-1] for c in known if c.config.family == family) for family in Family}
+    counts = {family: sum(curve.config.family == family for curve in known) for family in Family}
+    while sum(spent.values()) < 60 * arguments.minutes:
         family = min(Family, key=lambda each: spent[each] / SHARES[each])
         task = Task(data.train, counts[family], plan.fidelity)
         curve = record(draw(plan.space, family, counts[family]), task, data.validation)

@@ -70,6 +70,8 @@ class Measurement(_TrialEvent):
         train_loss: Mean training loss since the last measurement, where the family has one.
         learning_rate: Learning rate of the head now, where the family has one.
         cache_hit: Whether the worker found the prepared data in memory.
+        latency_ms: Milliseconds to predict one face, where the plan asks for it; likewise `model_mb`, the size of the
+            model's files in megabytes.
         checkpoint: Folder of the checkpoint, relative to the run.
     """
 
@@ -85,6 +87,8 @@ class Measurement(_TrialEvent):
     train_loss: float | None = None
     learning_rate: float | None = None
     cache_hit: bool
+    latency_ms: float | None = Field(default=None, ge=0)
+    model_mb: float | None = Field(default=None, ge=0)
     checkpoint: str
 
 

@@ -5,7 +5,8 @@ from typing import NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from results.leaderboard import TrialRecord, incumbent
+from results.goals import Goals
+from results.leaderboard import ACCURACY, TrialRecord, incumbent
 from spaces.family import Family
 
 
@@ -93,12 +94,13 @@ class Patience:
         waited: How many trials ended since it was found; all that ended while there is none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, goals: Goals = ACCURACY) -> None:
+        self._goals = goals
         self.incumbent: TrialRecord | None = None
         self.waited = 0
 
     def end(self, record: TrialRecord) -> None:
         """Take note of a trial that ended, in the order in which trials end."""
-        best = incumbent(filter(None, (self.incumbent, record)))
+        best = incumbent(filter(None, (self.incumbent, record)), self._goals)
         self.waited = 0 if best is record else self.waited + 1
         self.incumbent = best

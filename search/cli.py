@@ -181,10 +181,17 @@ def results(
     json: Json = False,
 ) -> None:
     """Print the leaderboard of one or many runs."""
+    from rich.console import Group
+
+    from results.front import front_json, front_table
     from results.leaderboard import leaderboard, results_json, table
 
     folders = [RunFolder.existing(run) for run in runs]
-    Output(json).show(results_json(folders) if json else {}, table(leaderboard(folders), top))
+    fronts = [run for run in folders if len(run.goals().objectives) > 1]
+    values = results_json(folders) if json else {}
+    if json and fronts:
+        values["front"] = [row for run in fronts for row in front_json(run)]
+    Output(json).show(values, Group(table(leaderboard(folders), top), *(front_table(run) for run in fronts)))
 
 
 @app.command()

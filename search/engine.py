@@ -65,11 +65,12 @@ class Engine:
         self._scheduler = build_scheduler(plan)
         self.trials: dict[int, TrialRecord] = {}
         self.spend = Spend(0.0, 0.0)
-        self._patience = Patience()
+        self._patience = Patience(plan.goals)
         self._events: dict[int, list[Event]] = {}
         self._live: set[int] = set()
         self._lost: Counter[int] = Counter()
         self.was_interrupted = False
+        self._has_run_dry = False
         self._past_seconds = searching_seconds(past)
         self._began = clock()
         self._waiting: list[int] = []
@@ -142,8 +143,10 @@ class Engine:
     @property
     def _is_spent(self) -> bool:
         budget = self.plan.budget
-        return (budget.trials is not None and len(self.trials) >= budget.trials) or (
-            budget.patience is not None and self.waited >= budget.patience
+        return (
+            self._has_run_dry
+            or (budget.trials is not None and len(self.trials) >= budget.trials)
+            or (budget.patience is not None and self.waited >= budget.patience)
         )
 
     @property
@@ -172,22 +175,22 @@ class Engine:
 
         A worker keeps its shape for life, and a new one takes seconds to start. So trials that would need another
         shape than the free worker's wait, up to `MAX_WAITING` of them, while the searcher is asked for one that does
-        not; then it is their turn. Which families are tried stays the searcher's choice, only the order changes.
+        not; then it is their turn. Which families are tried stays the searcher's choice, only the order changes; but
+        where a GPU or a CPU is idle beside the other, it is asked for a family that uses it.
         """
         running = [record.family for record in self.running]
         if self._room.is_full(running):
             return None
+        families = self._room.idle(running)
         while True:
             fitting = [number for number in self._waiting if self._room.fits(self.trials[number].family, running)]
-            warm = [number for number in fitting if self._shape(number) == (self._warm or self._shape(number))]
+            wanted = [number for number in fitting if self.trials[number].family in families]
+            warm = [number for number in wanted if self._shape(number) == (self._warm or self._shape(number))]
             if warm:
                 return warm[0]
-            if len(self._waiting) >= MAX_WAITING:
-                return fitting[0] if fitting else None
-            if not self._take_up(running):
-                if self._is_spent:
-                    return fitting[0] if fitting else None
-                self._ask()
+            is_enough = len(self._waiting) >= MAX_WAITING
+            if is_enough or not (self._take_up(running) or (not self._is_spent and self._ask(families))):
+                return next(iter([*wanted, *fitting]), None)
 
     def _take_up(self, running: list[Family]) -> bool:
         """Let a paused trial wait for a worker, if one deserves it and fits."""
@@ -198,9 +201,13 @@ class Engine:
             self._waiting.append(number)
         return number is not None
 
-    def _ask(self) -> None:
-        """Let the searcher choose a new trial, which waits until it is handed out."""
-        number, config = self._searcher.ask()
+    def _ask(self, families: Sequence[Family]) -> bool:
+        """Let the searcher choose a new trial, which waits until it is handed out; whether there is one."""
+        asked = self._searcher.ask(families)
+        if asked is None:
+            self._has_run_dry = True
+            return False
+        number, config = asked
         start = TrialStart(
             trial=number,
             time=self._clock(),
@@ -210,6 +217,7 @@ class Engine:
         )
         self._emit(start)
         self._waiting.append(number)
+        return True
 
     def _shape(self, number: int) -> Shape:
         return self._room.shape(self.trials[number].family)
@@ -228,7 +236,7 @@ class Engine:
         if measurement.fidelity <= record.fidelity:
             return Verdict.GO_ON  # a worker died and its successor repeats the report of the last checkpoint
         self._emit(measurement)
-        self._searcher.report(number, measurement.fidelity, measurement.val_accuracy)
+        self._searcher.report(number, measurement)
         return self._decide(measurement)
 
     def lose_worker(self, number: int, reason: str) -> None:
@@ -248,7 +256,7 @@ class Engine:
             return
         self._free(number)
         self._scheduler.leave(number)
-        self._searcher.tell(number, status, record.val_accuracy)
+        self._searcher.tell(number, status)
         self._emit(TrialEnd(trial=number, time=self._clock(), status=status, reason=reason))
 
     def _decide(self, measurement: Measurement) -> Verdict:
@@ -266,7 +274,7 @@ class Engine:
             number,
             self.trials[number].family,
             measurement.fidelity,
-            measurement.val_accuracy,
+            self.plan.goals.value(measurement),
             measurement.total_seconds,
         )
 

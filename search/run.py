@@ -27,6 +27,7 @@ from search.progress import Progress
 from search.provenance import provenance
 from search.room import Room
 from search.searcher import Searcher
+from search.warm_start import earlier_trials
 from search.weights import check_same_weights, find_weights, pretrain, weights_provenance
 from spaces.errors import InputError
 from spaces.family import Family
@@ -118,7 +119,10 @@ def _session(
         room = Room(plan.resources, nodes, plan.space.families)
         write_plan(plan, run.plan)
         _write_provenance(plan, run, data, total(nodes))
-        searcher = Searcher(run.study, plan, trials_of(past))
+        earlier, sentences = earlier_trials(plan, run, data.fingerprint, data.split)
+        for sentence in sentences:
+            console.print(sentence, soft_wrap=True, markup=False)
+        searcher = Searcher(run.study, plan, trials_of(past), earlier)
         engine = Engine(plan, searcher, past, journal.append, room)
         with Board(run.tensorboard, engine) as board, Progress(engine, console) as progress, _interruptible(engine):
             engine.listen(board.hear)
@@ -160,6 +164,7 @@ def _search(
         scale=plan.fidelity,
         threads={family: room.shape(family).cpus for family in Family},
         weights=weights,
+        timed=plan.goals.needs_timing,
         fake_seconds=plan.fake.seconds if plan.fake else None,
     )
 

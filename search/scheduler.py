@@ -1,7 +1,8 @@
 """Schedulers: which trials go on at a rung, and which paused ones are taken up again.
 
-Rungs are kept for each family by itself, so that a slow starter is compared with its like, or are shared by all; they lie
-at fidelities, or at seconds spent. A resume rebuilds a scheduler by telling it of all measurements again, in their order.
+Rungs are kept for each family by itself, so that a slow starter is compared with its like, or are shared by all; they
+lie at fidelities, or at seconds spent. A resume rebuilds a scheduler by telling it of all measurements again, in their
+order.
 """
 
 import math
@@ -61,6 +62,7 @@ class Scheduler(ABC):
 
     def leave(self, trial: int) -> None:
         """Note that `trial` has ended."""
+        return  # only paused trials need it
 
     @property
     def paused(self) -> frozenset[int]:
@@ -82,8 +84,8 @@ class RungScheduler(Scheduler):
         Args:
             scale: The scale of fidelities.
             shared: Whether families share rungs.
-            first_seconds: If given, rungs lie where a trial has spent this many seconds, eta times as many, and so on; a
-                trial that passes several from one report to the next is recorded at each, and judged at the last.
+            first_seconds: If given, rungs lie where a trial has spent this many seconds, eta times as many, and so on;
+                a trial that passes several from one report to the next is recorded at each, and judged at the last.
         """
         self._scale = scale
         self._shared = shared

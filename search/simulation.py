@@ -85,5 +85,7 @@ def report_of(trial: int, curve: LearningCurve, rung: int) -> dict[str, Any]:
         "total_seconds": curve.seconds[rung],
         "images_per_second": 0.0,
         "cache_hit": True,
+        "latency_ms": curve.latency_ms[rung],
+        "model_mb": curve.model_mb[rung],
         "checkpoint": f"checkpoints/{trial:05d}/{curve.fidelity[rung]}",
     }

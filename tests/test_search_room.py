@@ -60,3 +60,15 @@ def test_resnets_take_a_gpu_where_there_is_one_unless_told_otherwise():
 def test_more_than_one_gpu_is_a_whole_number():
     with pytest.raises(ValidationError, match=r"whole numbers can be had; received 1.5"):
         Resources.model_validate({"resnet": {"gpus": 1.5}})
+
+
+def test_neither_gpus_nor_cpus_stand_idle():
+    mixed = room({"CPU": 4, "GPU": 1})
+    assert mixed.idle([]) == (RESNET,)
+    assert mixed.idle([RESNET]) == (SVM,)
+    assert mixed.idle([RESNET, SVM, SVM]) == (SVM,)
+    assert mixed.idle([SVM, SVM, SVM]) == (RESNET,)
+    shared = room({"CPU": 4, "GPU": 1}, resnet={"gpus": 0.25})
+    assert shared.idle([RESNET]) == (SVM,)
+    assert shared.idle([RESNET, SVM]) == (RESNET,)
+    assert room({"CPU": 4}, resnet={"cpus": 2}).idle([SVM]) == (SVM, RESNET)

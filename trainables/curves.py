@@ -1,4 +1,4 @@
-"""Learning curves: what trials measured at each rung, recorded once so that searches can be simulated without training."""
+"""Learning curves: what trials measured at each rung, recorded so that searches can be simulated without training."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -59,15 +59,18 @@ class CurveTable:
     """Recorded learning curves that stand in for training: a config has the curve of the recorded one most like it.
 
     Likeness is learned, family by family: extremely randomized trees (Geurts et al., Machine Learning 2006) predict the
-    recorded curves from the configs, and the recorded config that shares most of the trees' leaves with a new one is most
-    like it (the proximity of Breiman's random forests). So a parameter counts as much as it matters for the curves, and a
-    curve is always one that was measured, noise included.
+    recorded curves from the configs, and the recorded config that shares most of the trees' leaves with a new one is
+    most like it (the proximity of Breiman's random forests). So a parameter counts as much as it matters for the
+    curves, and a curve is always one that was measured, noise included.
+
+    Attributes:
+        families: The families of which curves were recorded.
     """
 
     def __init__(self, curves: Sequence[LearningCurve]) -> None:
-        self._families = {
-            family: _Likeness([curve for curve in curves if curve.config.family == family])
-            for family in {Family(curve.config.family) for curve in curves}
+        self.families = tuple(family for family in Family if any(curve.config.family == family for curve in curves))
+        self._likeness = {
+            family: _Likeness([curve for curve in curves if curve.config.family == family]) for family in self.families
         }
 
     def curve(self, config: SvmConfig | ForestConfig | ResnetConfig) -> LearningCurve:
@@ -77,9 +80,9 @@ class CurveTable:
             InputError: If none of its family was recorded.
         """
         family = Family(config.family)
-        if family not in self._families:
+        if family not in self._likeness:
             raise InputError(f"no learning curve of the family {family} was recorded")
-        return self._families[family].nearest(config)
+        return self._likeness[family].nearest(config)
 
 
 class _Likeness:

@@ -21,6 +21,7 @@ class Job(BaseModel):
         scale: The scale of fidelities.
         threads: CPU threads of a trial, by family.
         weights: Files of weights, by `weights.weights_key`, absolute.
+        timed: Whether trials measure how long a prediction takes and how large the model is.
         fake_seconds: If given, trials wait this long at full fidelity instead of learning.
     """
 
@@ -34,6 +35,7 @@ class Job(BaseModel):
     scale: Fidelity
     threads: dict[str, int]
     weights: dict[str, Path] = {}
+    timed: bool = False
     fake_seconds: float | None = None
 
 

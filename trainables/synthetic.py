@@ -13,7 +13,7 @@ from spaces.resnet import ResnetConfig
 from spaces.svm import SvmConfig
 from trainables.curves import LearningCurve
 
-# What each family reaches at best, what a poor config loses of it, how early it shows, and its seconds at full fidelity.
+# What each family reaches at best, what a poor config loses of it, how early that shows, and seconds at full fidelity.
 _FAMILIES = {
     Family.SVM: (0.75, 0.3, 0.6, 20.0),
     Family.FOREST: (0.65, 0.2, 0.9, 10.0),

@@ -22,6 +22,7 @@ from trainables.data.protocol import TrainingData, load_training
 from trainables.data.spec import DataSpec
 from trainables.fake import FakeLearner
 from trainables.families import build_learner
+from trainables.footprint import measure_footprint
 from trainables.job import Assignment, Job
 from trainables.metrics import score
 from trainables.threads import limit_threads
@@ -109,6 +110,7 @@ class Trial(tune.Trainable):
         if not np.isfinite(probabilities).all():
             raise TrainingError(f"a predicted probability is not finite at fidelity {self.learner.fidelity}")
         scores = score(validation.labels, probabilities)
+        footprint = measure_footprint(self.learner.model, validation.images) if self.job.timed else {}
         self.total_seconds += time.perf_counter() - began
         fidelity = self.learner.fidelity
         complete = fidelity == self.job.scale.maximum
@@ -125,6 +127,7 @@ class Trial(tune.Trainable):
             "train_loss": fitted.get("train_loss"),
             "learning_rate": fitted.get("learning_rate"),
             "cache_hit": self.cache_hit,
+            **footprint,
             "worker": _worker(),
             "checkpoint": f"{self.job.checkpoints.name}/{self.assignment.trial:05d}/{fidelity}",
         }
