@@ -50,9 +50,8 @@ def record(config, task: Task, validation: Faces) -> LearningCurve:
         footprint = measure_footprint(learner.model, validation.images)
         rows[-1] += (round(spent, 3), round(footprint["latency_ms"], 2), round(footprint["model_mb"], 3))
     names = ("val_accuracy", "val_macro_f1", "val_log_loss", "val_recall", "seconds", "latency_ms", "model_mb")
-    return LearningCurve(
-        config=config, fidelity=task.scale.rungs, **dict(zip(names, zip(*rows, strict=True), strict=True))
-    )
+    columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+    return LearningCurve(config=config, fidelity=task.scale.rungs, **columns)
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """The search itself against others, on recorded learning curves: best accuracy at full fidelity for seconds spent.
 
-Ours is the real engine. The others are Ray Tune's own OptunaSearch and ASHA, called as Tune calls them; what it costs to
-start a trial is left out for all. Everyone gets the same space, curves, rungs and workers, and another seed for each
+Ours is the real engine. The others are Ray Tune's own OptunaSearch and ASHA, called as Tune calls them; what it costs
+to start a trial is left out for all. Everyone gets the same space, curves, rungs and workers, and another seed for each
 repetition; seconds are the simulated wall-clock of two workers of one CPU.
 
     python benchmarks/search_quality.py [--curves FILE] [--seeds 20] [--minutes 5] [--picture docs/anytime.svg]

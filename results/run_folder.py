@@ -80,8 +80,8 @@ class RunFolder:
         return self._section("fidelity", Fidelity)
 
     def goals(self) -> Goals:
-        """The objectives and constraints of the saved plan; a plan that is older than they are has the defaults."""
-        values = self.plan_values()
+        """The objectives and constraints of the saved plan; where it says nothing of them, the defaults."""
+        values = self.plan_values() if self.plan.exists() else {}
         try:
             return Goals.model_validate({name: values[name] for name in Goals.model_fields if name in values})
         except ValueError as error:

@@ -1,8 +1,8 @@
 """Where configs come from when the run's own study does not suggest them: a study for each family, or a grid.
 
 The samplers `gp` and `cmaes` cannot model a conditional space: on the joint space Optuna's Gaussian process would see
-the family alone, and CMA-ES nothing. Within a family they see what all its configs have; what only some have is drawn at
-random (`gp`) or by TPE (`cmaes`, which cannot model choices either).
+the family alone, and CMA-ES nothing. Within a family they see what all its configs have; what only some have is drawn
+at random (`gp`) or by TPE (`cmaes`, which cannot model choices either).
 """
 
 import random

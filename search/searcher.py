@@ -19,7 +19,7 @@ import optuna
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FixedTrial, FrozenTrial, TrialState
+from optuna.trial import FixedTrial, TrialState
 
 from results.goals import MEASURES
 from results.leaderboard import TrialRecord
@@ -39,7 +39,6 @@ _STATES = {
     Status.STOPPED: TrialState.PRUNED,
     Status.FAILED: TrialState.FAIL,
 }
-_CONSTRAINTS = "constraints"  # where Optuna's samplers look for them
 
 
 class Searcher:
@@ -150,6 +149,8 @@ class Searcher:
         running, measured = self._running.pop(trial), self._measured.pop(trial)
         for name, value in self._attributes(measured).items():
             running.set_user_attr(name, value)
+        for name, value in self._constraints(measured).items():
+            running.set_constraint(name, value)
         values = self._final(measured[-1]) if status is Status.FINISHED else None
         self._study.tell(running, values, state=_STATES[status])
         reports = {each.fidelity: self._goals.value(each) for each in measured}
@@ -161,15 +162,16 @@ class Searcher:
         return self._goals.values(measurement) if self._is_multiple else [self._goals.value(measurement)]
 
     def _attributes(self, measured: Sequence[Measurement]) -> dict[str, Any]:
-        """What a trial's attributes say of its last measurement, where the study needs them."""
+        """What a trial's attributes say of its last measurement, where the study has no other place for it."""
+        if not measured or not self._is_multiple:
+            return {}
+        return {"measured": [measured[-1].fidelity, *self._goals.values(measured[-1])]}
+
+    def _constraints(self, measured: Sequence[Measurement]) -> dict[str, float]:
+        """By how much the last measurement breaks each constraint."""
         if not measured:
             return {}
-        attributes: dict[str, Any] = {}
-        if self._is_multiple:
-            attributes["measured"] = [measured[-1].fidelity, *self._goals.values(measured[-1])]
-        if self._goals.constraints:
-            attributes[_CONSTRAINTS] = [min(value, 1e9) for value in self._goals.violations(measured[-1])]
-        return attributes
+        return dict(zip(self._goals.constraints, self._goals.violations(measured[-1]), strict=True))
 
     def _note(self, family: Family, reports: dict[int, float]) -> None:
         if reports:
@@ -184,7 +186,8 @@ class Searcher:
 
     def _learn(self, number: int, trial: EarlierTrial) -> None:
         """Put a trial of an earlier run at the head of the study."""
-        fixed = self._suggestions(parse_config(trial.config))
+        config = parse_config(trial.config)
+        fixed = self._suggestions(config)
         state = _STATES[trial.status]
         if self._is_multiple and state is TrialState.COMPLETE:
             state = TrialState.PRUNED  # the earlier run may not have measured all objectives
@@ -201,12 +204,13 @@ class Searcher:
         )
         self._note(Family(fixed.params["family"]), trial.reports)
         if self._proposals is not None:
-            self._proposals.add(number, dict(fixed.params))
+            self._proposals.add(number, parameters(config))
             self._proposals.tell(number, state, trial.reports)
 
     def _replay(self, record: TrialRecord) -> None:
         """Add a trial of an earlier session: as it ended, or running again under the same number."""
-        fixed = self._suggestions(parse_config(dict(record.config)))
+        config = parse_config(dict(record.config))
+        fixed = self._suggestions(config)
         number = len(self._study.get_trials(deepcopy=False)) - self._earlier
         if number != record.trial:
             raise RuntimeError(f"trial {record.trial} was replayed as {number}: the measurements skip a number")
@@ -216,7 +220,6 @@ class Searcher:
                 self.report(number, measurement)
             return
         reports = {each.fidelity: self._goals.value(each) for each in record.measurements}
-        attributes = self._attributes(record.measurements)
         final = self._final(record.measurements[-1]) if self._has_value(record) else None
         self._study.add_trial(
             optuna.trial.create_trial(
@@ -225,13 +228,13 @@ class Searcher:
                 distributions=fixed.distributions,
                 intermediate_values={} if self._is_multiple else reports,
                 values=final,
-                user_attrs=attributes,
-                system_attrs={name: value for name, value in attributes.items() if name == _CONSTRAINTS},
+                user_attrs=self._attributes(record.measurements),
+                constraints=self._constraints(record.measurements),
             )
         )
         self._note(record.family, reports)
         if self._proposals is not None:
-            self._proposals.add(number, dict(fixed.params))
+            self._proposals.add(number, parameters(config))
             self._proposals.tell(number, _STATES[record.status], reports)
 
     def _has_value(self, record: TrialRecord) -> bool:
@@ -270,10 +273,4 @@ def _sampler(plan: Plan, seed: int, startup_trials: int) -> BaseSampler:
         constant_liar=True,
         n_startup_trials=startup_trials,
         seed=seed,
-        constraints_func=_constraints if plan.goals.constraints else None,
     )
-
-
-def _constraints(trial: FrozenTrial) -> Sequence[float]:
-    constraints: list[float] = trial.user_attrs[_CONSTRAINTS]
-    return constraints
