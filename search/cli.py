@@ -44,6 +44,7 @@ Target = Annotated[float | None, typer.Option(help="Validation accuracy that end
 Patience = Annotated[int | None, typer.Option(help="Trials without a better one that end it (budget.patience).")]
 CpuSeconds = Annotated[float | None, typer.Option(help="Seconds times CPUs, all trials (budget.cpu_seconds).")]
 GpuSeconds = Annotated[float | None, typer.Option(help="Seconds times GPUs, all trials (budget.gpu_seconds).")]
+Cost = Annotated[float | None, typer.Option(help="What they may cost at the plan's prices (budget.cost).")]
 
 
 @app.callback()
@@ -70,11 +71,15 @@ def search(
     patience: Patience = None,
     cpu_seconds: CpuSeconds = None,
     gpu_seconds: GpuSeconds = None,
+    cost: Cost = None,
     seed: Annotated[int | None, typer.Option(help="Seed of suggestions and learners (seed).")] = None,
     settings: Set = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print space, rungs, resources and budget; run nothing.")
+        bool, typer.Option("--dry-run", help="Print space, rungs, resources, and an estimate; search nothing.")
     ] = False,
+    probes: Annotated[
+        int, typer.Option(min=0, help="Configs of each family that --dry-run times; 0: only print the plan.")
+    ] = 1,
     json: Json = False,
 ) -> None:
     """Run the search that PLAN describes, or that an earlier run made."""
@@ -86,6 +91,7 @@ def search(
         "budget.patience": patience,
         "budget.cpu_seconds": cpu_seconds,
         "budget.gpu_seconds": gpu_seconds,
+        "budget.cost": cost,
         "seed": seed,
     }
     path, stem = _origin(plan, like)
@@ -94,7 +100,7 @@ def search(
     if dry_run:
         from search.dry_run import outline, outline_text, this_machine
 
-        facts = outline(checked, this_machine(checked.cluster))
+        facts = outline(checked, this_machine(checked.cluster), cache_folder(), probes)
         output.show(facts, outline_text(facts))
         return
     from search.run import start
@@ -112,6 +118,7 @@ def resume(
     patience: Patience = None,
     cpu_seconds: CpuSeconds = None,
     gpu_seconds: GpuSeconds = None,
+    cost: Cost = None,
     json: Json = False,
 ) -> None:
     """Continue an interrupted or killed run; a larger budget continues a finished one."""
@@ -125,6 +132,7 @@ def resume(
         "budget.patience": patience,
         "budget.cpu_seconds": cpu_seconds,
         "budget.gpu_seconds": gpu_seconds,
+        "budget.cost": cost,
     }
     output = Output(json)
     output.finish_search(
@@ -164,13 +172,18 @@ def doctor(
 
 @app.command()
 def board(
-    run: RunArgument, port: Annotated[int, typer.Option(help="Port on loopback, 0 for any free one.")] = 6006
+    run: RunArgument,
+    port: Annotated[int, typer.Option(help="Port on loopback, 0 for any free one.")] = 6006,
+    optuna: Annotated[bool, typer.Option("--optuna", help="Show the study in optuna-dashboard instead.")] = False,
 ) -> None:
-    """Show a run in TensorBoard, also while it is searched."""
+    """Show a run in TensorBoard or optuna-dashboard, also while it is searched."""
     from search.board import serve, wait_until_interrupted
+    from search.study_board import serve_study
 
-    address = serve(RunFolder.existing(run).tensorboard, port)
-    Console(soft_wrap=True).print(f"TensorBoard is at {address} (Ctrl-C ends it)")
+    folder = RunFolder.existing(run)
+    address = serve_study(folder.study, port) if optuna else serve(folder.tensorboard, port)
+    name = "optuna-dashboard" if optuna else "TensorBoard"
+    Console(soft_wrap=True).print(f"{name} is at {address} (Ctrl-C ends it)")
     wait_until_interrupted()
 
 
