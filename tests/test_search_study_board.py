@@ -19,11 +19,11 @@ def get(address: str) -> bytes:
         return content
 
 
-@pytest.mark.slow  # the dashboard looks at the study every ten seconds
+@pytest.mark.slow
 def test_the_study_is_shown_while_it_grows_and_cannot_be_changed(tmp_path: Path):
     run = Run(tmp_path, plan_of(sampler="random"), concurrency=1)
     engine = run.session()
-    run_to_end(engine, 5)
+    run_to_end(engine, 4)  # the first trial finishes
     address = serve_study(run.study_file, 0)
     assert address.startswith("http://127.0.0.1:")
     assert b"<html" in get(address + "dashboard/")
