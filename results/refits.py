@@ -17,7 +17,7 @@ from results.leaderboard import TrialRecord
 from results.run_folder import RunFolder, write_whole
 from spaces.errors import InputError
 from spaces.joint import parse_config
-from spaces.resnet import Arch, ResnetConfig
+from spaces.resnet import ResnetConfig
 from trainables.base import Task, TrainingError
 from trainables.data.protocol import TrainingData, load_pretraining, load_training
 from trainables.data.spec import DataSpec
@@ -135,7 +135,7 @@ class _Workshop:
         spent = time.perf_counter() - began
         return refit.model_copy(update={"accuracy": scores.accuracy, "confusion": scores.confusion, "seconds": spent})
 
-    def _weights(self, start: tuple[Arch, str] | None) -> dict[str, Path]:
+    def _weights(self, start: tuple[str, str] | None) -> dict[str, Path]:
         """Files for `Task.weights`: `faces` weights of this split; the learner finds all others by itself."""
         if start is None or start[1] != "faces":
             return {}
@@ -154,7 +154,7 @@ class _Workshop:
         return {weights_key(*start): path.resolve()}
 
 
-def _start_of(record: TrialRecord) -> tuple[Arch, str] | None:
+def _start_of(record: TrialRecord) -> tuple[str, str] | None:
     """The architecture and weights that a trial's network starts from; None if it has no network."""
     config = parse_config(record.config)
     if isinstance(config, ResnetConfig):

@@ -18,7 +18,7 @@ from spaces.forest import ForestConfig
 from spaces.grid import grid_of
 from spaces.joint import JointSpace
 from spaces.points import point_of
-from spaces.resnet import Arch, ResnetConfig
+from spaces.resnet import ResnetConfig, Stem
 from spaces.svm import SvmConfig
 from trainables.data.spec import DataSpec
 
@@ -120,9 +120,10 @@ class Plan(Section):
         return any(weights == "faces" for _, _, weights in self.starting_weights)
 
     @property
-    def starting_weights(self) -> tuple[tuple[str, Arch, str], ...]:
+    def starting_weights(self) -> tuple[tuple[str, str, str], ...]:
         """What networks may start from: the field that names the architecture, the architecture, and its weights."""
-        space, found = self.space, []
+        space = self.space
+        found: list[tuple[str, str, str]] = []
         if Family.RESNET in space.families:
             found += [("resnet.arch", arch, weights) for arch in space.resnet.arch for weights in space.resnet.weights]
         for family, features in ((Family.SVM, space.svm.features), (Family.FOREST, space.forest.features)):
@@ -130,6 +131,16 @@ class Plan(Section):
                 field = f"{family}.features.backbone"
                 found += [(field, arch, weights) for arch in features.backbone for weights in features.weights]
         return tuple(found)
+
+    @property
+    def _stems_of_pretrained_embeddings(self) -> tuple[tuple[str, Stem], ...]:
+        """The stems through which embeddings of `faces` weights may see, each with the field that names it."""
+        return tuple(
+            (f"{family}.features.stem", stem)
+            for family, features in ((Family.SVM, self.space.svm.features), (Family.FOREST, self.space.forest.features))
+            if family in self.space.families and "embedding" in features.kind and "faces" in features.weights
+            for stem in features.stem
+        )
 
     @field_validator("points")
     @classmethod
@@ -174,9 +185,12 @@ class Plan(Section):
                     f"space.{field} allows {arch}, but faces weights are made for pretraining.arch "
                     f"({self.pretraining.arch}) alone"
                 )
-        embedded = any("backbone" in field and weights == "faces" for field, _, weights in self.starting_weights)
-        if embedded and self.pretraining.stem != "imagenet":
-            raise ValueError("pretraining.stem: embeddings see through the stem imagenet; received small")
+        for field, stem in self._stems_of_pretrained_embeddings:
+            if stem != self.pretraining.stem:
+                raise ValueError(
+                    f"space.{field} allows {stem}, but faces weights are made for pretraining.stem "
+                    f"({self.pretraining.stem}) alone"
+                )
         if self.pretraining.weights == "faces":
             raise ValueError("pretraining.weights: pretraining cannot start from the faces weights that it makes")
         return self

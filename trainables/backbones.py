@@ -5,6 +5,7 @@ Keys of a network's tensors are torchvision's own, so that weights move between 
 
 from collections.abc import Iterable
 from itertools import chain
+from typing import cast, get_args
 
 import torch
 import torchvision
@@ -51,6 +52,29 @@ def empty_net(arch: Arch, stem: Stem = "imagenet") -> nn.Module:
         return _build(arch, stem, len(CLASSES)).to_empty(device="cpu")
 
 
+def embedding_net(backbone: str, stem: Stem = "imagenet") -> tuple[nn.Module, str]:
+    """A network on the CPU, to be loaded, from images (n, 3, s, s) to the features (n, d) before its last layer.
+
+    Its tensors have torchvision's names.
+
+    Args:
+        backbone: A name in `spaces.backbones.WIDTHS`.
+        stem: How a residual network begins.
+
+    Returns:
+        The network, and the name of its last layer, which is left out.
+    """
+    if backbone in get_args(Arch):
+        net = empty_net(cast(Arch, backbone), stem)
+    else:
+        # Built for good, since some keep tables among their buffers that no file of weights holds.
+        with torch.random.fork_rng(devices=[]):
+            net = torchvision.models.get_model(backbone, weights=None)
+    last = [name for name, module in net.named_modules() if isinstance(module, nn.Linear)][-1]
+    net.set_submodule(last, nn.Identity())
+    return net, last
+
+
 def random_net(arch: Arch, seed: int, stem: Stem = "imagenet", classes: int = len(CLASSES)) -> nn.Module:
     """A network on the CPU, initialized as torchvision does it; the same `seed` gives the same tensors.
 
@@ -70,10 +94,11 @@ def _build(arch: Arch, stem: Stem, classes: int) -> nn.Module:
     if arch == "vgg16":
         return Vgg16(classes)
     net: nn.Module = torchvision.models.get_model(arch, weights=None, num_classes=classes)
+    # The first convolution stays 7 x 7, whatever the weights: so one kind of file fits all stems, and it is a
+    # fiftieth of the multiplications of the stages behind it.
     if stem == "small":
-        # The first convolution stays 7 x 7, whatever the weights: so one kind of file fits both stems, and it is a
-        # fiftieth of the multiplications of the stages behind it.
         net.get_submodule("conv1").stride = (1, 1)  # type: ignore[assignment]
+    if stem != "imagenet":
         net.set_submodule("maxpool", nn.Identity())
     return net
 

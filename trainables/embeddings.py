@@ -12,13 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spaces.features import EMBEDDED, FeatureConfig
-from trainables.backbones import empty_net, prepare, trunk
+from spaces.backbones import WIDTHS
+from spaces.features import FeatureConfig
+from trainables.backbones import embedding_net, prepare
 from trainables.data.faceset import Images
 from trainables.features import PREFIX
 from trainables.files import Shape
 from trainables.precision import Compute
-from trainables.weights import HEADS, load_backbone, resolve_weights, weights_key
+from trainables.weights import load_embedding_net, resolve_weights, weights_key
 
 EMBED_BATCH = 256
 # Vectors kept by a process: the rungs of a trial, and the trials of a search, show the same faces again and again.
@@ -31,7 +32,7 @@ class Embedder:
 
     Attributes:
         config: Names the architecture and the image size.
-        tensors: float32, the network's parameters and buffers by torchvision's names, without the head.
+        tensors: float32, the network's parameters and buffers by torchvision's names, without the last layer.
     """
 
     config: FeatureConfig
@@ -51,9 +52,7 @@ class Embedder:
         arch, weights = config.backbone, config.weights
         path = files.get(weights_key(arch, weights)) or resolve_weights(arch, weights)
         assert path is not None, "embeddings have weights: FeatureConfig forbids none"
-        net = empty_net(arch)
-        load_backbone(net, path)
-        return cls(config, _plain(net.state_dict()))
+        return cls(config, _plain(load_embedding_net(arch, path, config.stem).state_dict()))
 
     @classmethod
     def of(cls, config: FeatureConfig, arrays: Mapping[str, NDArray[np.float32]]) -> Self:
@@ -67,9 +66,8 @@ class Embedder:
     @staticmethod
     def shapes(config: FeatureConfig) -> dict[str, Shape]:
         """The shapes of `arrays`."""
-        with torch.device("meta"):
-            state = empty_net(config.backbone).state_dict()
-        return {f"{PREFIX}{name}": tuple(tensor.shape) for name, tensor in state.items() if _is_kept(name)}
+        state = embedding_net(config.backbone, config.stem)[0].state_dict()
+        return {f"{PREFIX}{name}": array.shape for name, array in _plain(state).items()}
 
     def describe(self, images: Images) -> NDArray[np.float32]:
         """Pooled features, float32, (n, d), of faces, uint8, (n, 48, 48); computed once per face and process."""
@@ -80,7 +78,7 @@ class Embedder:
             rows = fresh[start : start + EMBED_BATCH]
             for row, vector in zip(rows, self._embed(images[rows]), strict=True):
                 known[digests[row]] = vector
-        found = np.empty((len(digests), EMBEDDED[self.config.backbone]), dtype=np.float32)
+        found = np.empty((len(digests), WIDTHS[self.config.backbone]), dtype=np.float32)
         for place, digest in enumerate(digests):
             found[place] = known[digest]
         if len(known) > REMEMBERED:
@@ -98,14 +96,15 @@ class Embedder:
     @cached_property
     def _network(self) -> tuple[Compute, torch.nn.Module]:
         compute = Compute.best()
-        net = empty_net(self.config.backbone)
+        net, _ = embedding_net(self.config.backbone, self.config.stem)
         tensors = {name: torch.tensor(array) for name, array in self.tensors.items()}
         net.load_state_dict(tensors, strict=False)
-        return compute, compute.place(trunk(net).eval())
+        return compute, compute.place(net.eval())
 
     @cached_property
     def _key(self) -> str:
-        content = blake2b(f"{self.config.backbone} {self.config.image_size}".encode(), digest_size=16)
+        config = self.config
+        content = blake2b(f"{config.backbone} {config.stem} {config.image_size}".encode(), digest_size=16)
         for name, array in sorted(self.tensors.items()):
             content.update(name.encode())
             content.update(array.tobytes())
@@ -123,9 +122,6 @@ def _remembered(key: str) -> dict[bytes, NDArray[np.float32]]:
     return _memory[key]
 
 
-def _is_kept(name: str) -> bool:
-    return not name.startswith(HEADS) and not name.endswith("num_batches_tracked")
-
-
 def _plain(state: Mapping[str, Tensor]) -> dict[str, NDArray[np.float32]]:
-    return {name: tensor.numpy() for name, tensor in state.items() if _is_kept(name)}
+    """The weights; counters of batches and tables of whole numbers are none."""
+    return {name: tensor.numpy() for name, tensor in state.items() if tensor.is_floating_point()}

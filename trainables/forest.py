@@ -115,7 +115,9 @@ class ForestLearner(HandmadeLearner[ForestConfig, ForestModel]):
             embedder = self._model.features.embedder if self._model else self._embedder
             raw = raw_features(config.features, training_copies(config.features, faces.images), embedder)
             if self._model is None:
-                self._model = ForestModel(config, Features.fit(config.features, raw, embedder), self._seedling())
+                emotions = np.tile(faces.emotions, copies(config.features))
+                features = Features.fit(config.features, raw, emotions, embedder)
+                self._model = ForestModel(config, features, self._seedling())
             self._vectors = self._model.features.apply(raw)
         return self._vectors, labels
 

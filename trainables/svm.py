@@ -2,32 +2,26 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from spaces.svm import SvmConfig
-from trainables.base import Model, TrainingError, class_weights
-from trainables.data.faceset import Images, Labels
+from trainables.base import Model, TrainingError
+from trainables.data.faceset import Faces, Images
 from trainables.descriptors import copies, raw_width, training_copies
 from trainables.features import Features, raw_features
 from trainables.files import read_arrays, read_form
 from trainables.handmade import HandmadeLearner, over_flips
 from trainables.platt import PAIRS, couple, fit_platt
 from trainables.subsets import held_out, subset
+from trainables.svc import fit_pairs
 
 if TYPE_CHECKING:
     from trainables.embeddings import Embedder
 
-# scikit-learn-intelex where this machine has it: the same answers in a tenth of the time.
-try:
-    from sklearnex.svm import SVC
-except ImportError:
-    from sklearn.svm import SVC
-
-KERNEL_CACHE_MB = 500
 PREDICT_BATCH = 512
 HELD_OUT = 0.2
 
@@ -73,64 +67,27 @@ def kernel(config: SvmConfig, left: NDArray[np.float32], right: NDArray[np.float
     return np.tanh(values) if config.kernel == "sigmoid" else values**config.degree
 
 
-def fit_machines(config: SvmConfig, images: Images, labels: Labels, embedder: "Embedder | None" = None) -> Machines:
-    """Fit features and machines on faces, uint8, (n, 48, 48), of the classes `labels`, int8, (n,).
+def fit_machines(config: SvmConfig, faces: Faces, embedder: "Embedder | None" = None) -> Machines:
+    """Fit features and machines on `faces` and the copies of them that the config asks for.
 
-    The copies that the config asks for are added. `embedder` is there if the features are embeddings.
+    Args:
+        config: What to fit.
+        faces: Training faces, of all three classes.
+        embedder: Is there if the features are embeddings.
 
     Raises:
         TrainingError: If the machines cannot be fitted.
     """
-    labels = np.tile(labels, copies(config.features))
-    raw = raw_features(config.features, training_copies(config.features, images), embedder)
-    features = Features.fit(config.features, raw, embedder)
-    machine = SVC(
-        kernel=config.kernel,
-        C=config.C,
-        # Absolute: `features` gives vectors of which scikit-learn's "scale" is 1.
-        gamma=config.gamma,
-        degree=config.degree,
-        coef0=config.coef0,
-        class_weight=dict(enumerate(class_weights(labels))) if config.class_weight == "balanced" else None,
-        cache_size=KERNEL_CACHE_MB,
-    )
-    try:
-        machine.fit(features.apply(raw), labels)
-    except RuntimeError as error:
-        raise TrainingError(f"the svm cannot be fitted on {len(labels)} images: {error}") from error
-    return _machines(config, features, machine)
-
-
-def _machines(config: SvmConfig, features: Features, machine: Any) -> Machines:
-    vectors = np.asarray(machine.support_vectors_, dtype=np.float32)
-    coefficients = pair_coefficients(np.asarray(machine.dual_coef_), np.asarray(machine.n_support_))
+    times = copies(config.features)
+    labels, emotions = np.tile(faces.labels, times), np.tile(faces.emotions, times)
+    raw = raw_features(config.features, training_copies(config.features, faces.images), embedder)
+    features = Features.fit(config.features, raw, emotions, embedder)
+    vectors, coefficients, intercepts = fit_pairs(config, features.apply(raw), labels)
     if config.kernel == "linear":
         vectors, coefficients = coefficients.T @ vectors, np.eye(len(PAIRS), dtype=np.float32)
-    intercepts = np.asarray(machine.intercept_, dtype=np.float32)
     if not all(np.isfinite(values).all() for values in (vectors, coefficients, intercepts)):
         raise TrainingError("the svm's coefficients are not finite; lower C, gamma or degree")
     return Machines(config, features, vectors, coefficients, intercepts)
-
-
-def pair_coefficients(dual: NDArray[Any], counts: NDArray[Any]) -> NDArray[np.float32]:
-    """A column for each pair from libsvm's packed dual coefficients.
-
-    libsvm sorts support vectors by class and gives each a coefficient for every other class, in the order of those.
-
-    Args:
-        dual: (2, m).
-        counts: Number of support vectors of each class, (3,), m in all.
-
-    Returns:
-        float32, (m, 3), zero where a vector belongs to neither class of the pair.
-    """
-    ends = np.cumsum(counts)
-    coefficients = np.zeros((dual.shape[1], len(PAIRS)), dtype=np.float32)
-    for column, (first, second) in enumerate(PAIRS):
-        for own, other in ((first, second), (second, first)):
-            rows = slice(ends[own] - counts[own], ends[own])
-            coefficients[rows, column] = dual[other - (other > own), rows]
-    return coefficients
 
 
 @dataclass(frozen=True)
@@ -191,15 +148,14 @@ class SvmLearner(HandmadeLearner[SvmConfig, SvmModel]):
     model_class = SvmModel
 
     def _train(self, fidelity: int) -> int:
-        faces = self.task.faces
-        rows = subset(faces.labels, self.task.seed, self.task.scale, fidelity)
-        images, labels = faces.images[rows], faces.labels[rows]
-        held = held_out(labels, HELD_OUT)
+        whole = self.task.faces
+        faces = whole.take(subset(whole.labels, self.task.seed, self.task.scale, fidelity))
+        held = held_out(faces.labels, HELD_OUT)
         embedder = self._embedder
-        rehearsal = fit_machines(self.config, images[~held], labels[~held], embedder)
-        curves = fit_platt(_finite(rehearsal.decisions(images[held])), labels[held])
-        self._model = SvmModel(fit_machines(self.config, images, labels, embedder), curves)
-        seen = len(rows) + int(np.count_nonzero(~held))
+        rehearsal = fit_machines(self.config, faces.take(np.flatnonzero(~held)), embedder)
+        curves = fit_platt(_finite(rehearsal.decisions(faces.images[held])), faces.labels[held])
+        self._model = SvmModel(fit_machines(self.config, faces, embedder), curves)
+        seen = len(faces) + int(np.count_nonzero(~held))
         return seen * copies(self.config.features)
 
 

@@ -39,6 +39,18 @@ def _worker() -> dict[str, Any]:
     return {"node": node, "pid": os.getpid(), "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
 
 
+def _bound_gpu_memory() -> None:
+    """Keep to the part of a GPU that Ray gave this worker, if it is a part."""
+    if not ray.is_initialized():
+        return
+    assigned: dict[str, float] = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
+    share = assigned.get("GPU", 0)
+    if 0 < share < 1:
+        from trainables.precision import bound_gpu_memory
+
+        bound_gpu_memory(share)
+
+
 class Trial(tune.Trainable):
     """Trains one config from rung to rung; each step is one rung and one report."""
 
@@ -81,6 +93,7 @@ class Trial(tune.Trainable):
     def _begin(self) -> dict[str, Any] | None:
         """Build the learner, continue from its checkpoint; the checkpoint's report if the driver has not seen it."""
         limit_threads(self._threads)
+        _bound_gpu_memory()
         latest = self.checkpoints.latest()
         report = self.checkpoints.report(latest) if latest else None
         if report is not None:
