@@ -1,8 +1,8 @@
 """How often ASHA loses the best trial, and what is found, at each of its settings; for the defaults of the plan.
 
-Random suggestions run through the real engine on recorded learning curves. The best is lost where the best trial found is
-worse than what some trial that was stopped would have reached at full fidelity. Recorded curves are few and each stands
-for many configs, so made-up ones with the noise of 4,000 validation faces are shown beside them.
+Random suggestions run through the real engine on recorded learning curves. The best is lost where the best trial found
+is worse than what some trial that was stopped would have reached at full fidelity. Recorded curves are few and each
+stands for many configs, so made-up ones with the noise of 4,000 validation faces are shown beside them.
 
     python benchmarks/asha_choices.py [--curves FILE] [--seeds 50] [--minutes 3]
 """

@@ -178,27 +178,19 @@ def test_the_first_example_searches_all_families_and_leaves_a_model(fertune: Com
 
 
 @pytest.mark.slow
-def test_paused_trials_are_taken_up_from_their_checkpoints_also_after_a_kill(fertune: CommandLine):
-    plan = write_plan(fertune.folder, 14, 1.5)
+@pytest.mark.timeout(900)
+def test_paused_trials_are_taken_up_from_their_checkpoints(fertune: CommandLine):
+    plan = write_plan(fertune.folder, 9, 0.05)
     strategy = ["--set", "promotion=true", "--set", "rungs=shared", "--set", "sampler=random"]
-    search = fertune.start("search", plan, "--name", "paused", *strategy)
-    run = fertune.folder / "runs" / "paused"
-
-    def is_promoted() -> bool:
-        path = run / "measurements.jsonl"
-        return path.exists() and any(isinstance(e, Measurement) and e.fidelity > 1 for e in read_events(path))
-
-    wait_until(is_promoted, 150, lambda: "no paused trial was taken up")
-    search.kill()
-    search.wait()
-    fertune.wait_for_no_leftovers()
-    outcome = fertune.json("resume", "runs/paused")
-    assert outcome["trials"] == 14 == outcome["finished"] + outcome["stopped"]
+    outcome = fertune.json("search", plan, "--name", "paused", *strategy, timeout=800)
+    assert outcome["trials"] == 9 == outcome["finished"] + outcome["stopped"]
     assert outcome["finished"] >= 1
-    check_complete(run, 14)
-    by_trial: dict[int, list[int]] = {}
+    run = fertune.folder / "runs" / "paused"
+    check_complete(run, 9)
+    reached: dict[int, list[int]] = {}
     for event in read_events(run / "measurements.jsonl"):
         if isinstance(event, Measurement):
-            by_trial.setdefault(event.trial, []).append(event.fidelity)
-    assert max(map(len, by_trial.values())) == 4
-    assert all(fidelities == [1, 3, 9, 27][: len(fidelities)] for fidelities in by_trial.values())
+            reached.setdefault(event.trial, []).append(event.fidelity)
+    assert max(map(len, reached.values())) == 4
+    assert sum(len(fidelities) == 1 for fidelities in reached.values()) >= 4
+    assert all(fidelities == [1, 3, 9, 27][: len(fidelities)] for fidelities in reached.values())

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from spaces.errors import InputError
@@ -98,12 +99,17 @@ class _Likeness:
         spread = targets.std(axis=0)
         self._trees = ExtraTreesRegressor(_TREES, min_samples_leaf=2, random_state=0)
         self._trees.fit([self._encoded(row) for row in values], (targets - targets.mean(axis=0)) / (spread + 1e-9))
-        self._leaves = self._trees.apply([self._encoded(row) for row in values])
+        self._leaves = self._leaves_of([self._encoded(row) for row in values])
         self.nearest = lru_cache(maxsize=None)(self._nearest)
 
     def _nearest(self, config: SvmConfig | ForestConfig | ResnetConfig) -> LearningCurve:
-        leaves = self._trees.apply([self._encoded(parameters(config))])
+        leaves = self._leaves_of([self._encoded(parameters(config))])
         return self._curves[int((self._leaves == leaves).sum(axis=1).argmax())]
+
+    def _leaves_of(self, rows: list[list[float]]) -> NDArray[np.int64]:
+        """The leaf of each row in each tree, (rows, trees); the forest's own `apply` is slow for one row."""
+        matrix = np.asarray(rows, dtype=np.float32)
+        return np.stack([tree.tree_.apply(matrix) for tree in self._trees.estimators_], axis=1)
 
     def _encoded(self, row: dict[str, Any]) -> list[float]:
         """One number for each numeric parameter, and one that is 0 or 1 for each recorded value of any other."""
