@@ -141,8 +141,7 @@ ROWS = {
                 "weight_decay": 0.05,
                 "dropout": [0.0, 0.3],
                 "label_smoothing": 0.1,
-                "augment": {"low": 0.2, "high": 0.6},
-                "mixup": [0.0, 0.2],
+                "augment": [0.3, 0.5],  # choices, not a range: trials share what frozen stages make of the variations
                 "ema": 0.99,
                 "image_size": PRETRAINING["image_size"],
                 "flip": True,

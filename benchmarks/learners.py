@@ -85,6 +85,7 @@ def search(name: str, row: Row, source: str, out: Path, scale: float) -> RunFold
         "pretraining": PRETRAINING,
         "fidelity": {"maximum": FULL, "eta": 3},
         "startup_trials": 6,
+        "models": 100,  # the ensemble may use any
         "space": row.space,
     }
     path = out / f"{name}.yaml"

@@ -123,7 +123,8 @@ class _Workshop:
         )
         began = time.perf_counter()
         try:
-            learner = build_learner(config, Task(data.train, seed, scale, self._threads, weights))
+            task = Task(data.train, seed, scale, self._threads, weights, self._run.cache(self._cache))
+            learner = build_learner(config, task)
             limit_threads(self._threads)
             learner.fit_to(scale.maximum)
             probabilities = learner.predict_proba(data.validation.images)

@@ -10,7 +10,8 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from results.goals import Goals, Objective
 from results.run_folder import write_whole
 from search.budget import Budget
-from search.sections import Cluster, Fake, Resources, Section
+from search.sections import CacheSize, Cluster, Fake, Resources, Section
+from spaces.domain import FloatRange
 from spaces.errors import InputError
 from spaces.family import Family
 from spaces.fidelity import Fidelity
@@ -26,6 +27,8 @@ Sampler: TypeAlias = Literal["tpe", "random", "gp", "cmaes", "grid"]
 SchedulerName: TypeAlias = Literal["asha", "hyperband", "median", "none"]
 Rungs: TypeAlias = Literal["family", "shared", "seconds"]
 
+# So many epochs pass before a trial sees a view of a face again.
+SHARED_VIEWS = 8
 
 PRETRAINING = ResnetConfig(
     epochs=12,
@@ -78,6 +81,8 @@ class Plan(Section):
             passed over has its chance later.
         budget: When the search ends.
         pretraining: How the backbone of `faces` weights is pretrained, where the space names them.
+        cache: How large the work that trials share may become on each node, in GB, or `off`.
+        models: How many models are kept of each family, the best ones; validation probabilities are always kept.
         resources: What a trial occupies, by family.
         cluster: Where the search runs.
         fake: If given, trials wait instead of learning.
@@ -100,6 +105,8 @@ class Plan(Section):
     margin: float = Field(default=0.01, ge=0, le=0.5)
     budget: Budget
     pretraining: ResnetConfig = PRETRAINING
+    cache: CacheSize = 10.0
+    models: int = Field(default=10, ge=1)
     resources: Resources = Resources()
     cluster: Cluster = Cluster()
     fake: Fake | None = None
@@ -113,6 +120,21 @@ class Plan(Section):
     def configs_of_points(self) -> tuple[SvmConfig | ForestConfig | ResnetConfig, ...]:
         """The configs that `points` mean in `space`."""
         return tuple(point_of(self.space, point) for point in self.points)
+
+    @property
+    def cache_bytes(self) -> int | None:
+        """How large shared work may become, None if nothing is to be shared."""
+        return None if self.cache == "off" else int(self.cache * 1e9)
+
+    @property
+    def shared_views(self) -> int:
+        """How many augmented views of each training face networks with frozen stages share.
+
+        Zero where the strength of augmentation or erasing is drawn from a range: no two trials would have the same.
+        """
+        resnet = self.space.resnet
+        ranges = any(isinstance(domain, FloatRange) for domain in (resnet.augment, resnet.erasing))
+        return 0 if ranges else SHARED_VIEWS
 
     @property
     def needs_pretraining(self) -> bool:

@@ -110,6 +110,7 @@ def random_head(net: nn.Module, classes: int, seed: int) -> nn.Linear:
         return nn.Linear(head(net).in_features, classes)
 
 
+ALL_STAGES = 5
 _STAGES_OF_RESNETS = (("fc",), ("layer4",), ("layer3",), ("layer2",), ("layer1",), ("conv1", "bn1"))
 _STAGES_OF_VGG16 = (
     ("fc",),
@@ -136,6 +137,23 @@ def trunk(net: nn.Module) -> nn.Sequential:
     """Everything before the head as one module, sharing its tensors: (n, 3, s, s) to pooled features (n, d)."""
     *modules, _ = net.children()
     return nn.Sequential(*modules, nn.Flatten())
+
+
+def split_trunk(net: nn.Module, unfreeze: int) -> tuple[nn.Sequential, nn.Sequential]:
+    """The trunk cut where `unfreeze` stages below the head begin: what is before, and what is after.
+
+    They share the tensors of `net`. With 0 the second part is empty: pooled features come out of the first.
+    """
+    modules = dict(net.named_children())
+    del modules["fc"]
+    if isinstance(net, Vgg16):
+        blocks = modules.pop("features").named_children()
+        modules = {f"features.{name}": module for name, module in blocks} | modules
+    start = list(modules).index(_names(net)[unfreeze][0]) if unfreeze else len(modules)
+    parts = list(modules.values())
+    before, after = nn.Sequential(*parts[:start]), nn.Sequential(*parts[start:])
+    (after if unfreeze else before).append(nn.Flatten())
+    return before, after
 
 
 def head(net: nn.Module) -> nn.Linear:

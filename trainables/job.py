@@ -22,6 +22,8 @@ class Job(BaseModel):
         threads: CPU threads of a trial, by family.
         weights: Files of weights, by `weights.weights_key`, absolute.
         timed: Whether trials measure how long a prediction takes and how large the model is.
+        cache_bytes: How large the work that trials share may become, under `cache`; None to share nothing.
+        views: How many augmented views of each training face networks with frozen stages share; 0 to augment anew.
         fake_seconds: If given, trials wait this long at full fidelity instead of learning.
     """
 
@@ -36,6 +38,8 @@ class Job(BaseModel):
     threads: dict[str, int]
     weights: dict[str, Path] = {}
     timed: bool = False
+    cache_bytes: int | None = None
+    views: int = 0
     fake_seconds: float | None = None
 
 
@@ -47,6 +51,7 @@ class Assignment(BaseModel):
         config: Its config.
         seed: Fixes every random choice of the learner.
         recorded: The highest fidelity the driver has a measurement of (0 for a new trial).
+        handed: Unix time in seconds at which the driver handed it out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,3 +60,4 @@ class Assignment(BaseModel):
     config: Config
     seed: int
     recorded: int = 0
+    handed: float | None = None
