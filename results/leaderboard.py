@@ -120,10 +120,11 @@ def trials_in(runs: Iterable[RunFolder]) -> list[TrialRecord]:
     Raises:
         InputError: If a run's measurements are damaged.
     """
-    return [trial for run in runs for trial in trials_of(read_events(run.measurements), str(run.path))]
+    return [trial for run in runs for trial in trials_of(read_events(run.measurements), run.location)]
 
 
-def _rank(record: TrialRecord, goals: Goals) -> tuple[Any, ...]:
+def rank(record: TrialRecord, goals: Goals = ACCURACY) -> tuple[Any, ...]:
+    """What `ranked` sorts by: the lower, the better."""
     finished = record.status is Status.FINISHED
     last = record.measurements[-1] if record.measurements else None
     value = -math.inf if last is None else goals.value(last)
@@ -142,13 +143,13 @@ def ranked(records: Iterable[TrialRecord], goals: Goals = ACCURACY) -> list[Tria
     rank below all that are, whatever their accuracy: the two are not comparable. Those that break a constraint rank
     below the others.
     """
-    return sorted(records, key=lambda record: _rank(record, goals))
+    return sorted(records, key=lambda record: rank(record, goals))
 
 
 def incumbent(records: Iterable[TrialRecord], goals: Goals = ACCURACY) -> TrialRecord | None:
     """The best trial at full fidelity that breaks no constraint, by `ranked`; None while there is none."""
     candidates = (record for record in records if record.status is Status.FINISHED and _may_win(record, goals))
-    return min(candidates, key=lambda record: _rank(record, goals), default=None)
+    return min(candidates, key=lambda record: rank(record, goals), default=None)
 
 
 def leaderboard(runs: Sequence[RunFolder]) -> pd.DataFrame:
@@ -179,7 +180,7 @@ def results_json(runs: Sequence[RunFolder]) -> dict[str, Any]:
     trials = [record_json(record) | ({"run": record.run} if len(runs) > 1 else {}) for record in records]
     best = incumbent(records, goals)
     return {
-        "runs": [str(run.path) for run in runs],
+        "runs": [run.location for run in runs],
         "trials": trials,
         "incumbent": trials[records.index(best)] if best else None,
     }

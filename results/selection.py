@@ -149,7 +149,7 @@ def _finished(run: RunFolder) -> list[TrialRecord]:
     finished = [record for record in finished if goals.are_kept_by(record.measurements[-1])]
     if not finished:
         raise InputError(
-            f"{run.path}: none of its {len(records)} trials has finished (reached full fidelity) yet"
+            f"{run.location}: none of its {len(records)} trials has finished (reached full fidelity) yet"
             + (f" within {', '.join(goals.constraints)}" if goals.constraints else "")
         )
     return finished

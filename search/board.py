@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,6 +15,7 @@ from results.schema import Event, Measurement, Status, TrialEnd
 from search.engine import Engine
 from spaces.errors import InputError
 
+_REFRESH_SECONDS = 5.0
 _SCALARS = {
     "validation/accuracy": "val_accuracy",
     "validation/macro_f1": "val_macro_f1",
@@ -108,10 +110,11 @@ def serve(folder: Path, port: int) -> str:
     return address
 
 
-def wait_until_interrupted() -> None:
-    """Sleep until Ctrl-C."""
+def wait_until_interrupted(refresh: Callable[[], None]) -> None:
+    """Sleep until Ctrl-C; call `refresh` every few seconds."""
     try:
         while True:
-            time.sleep(3600)
+            time.sleep(_REFRESH_SECONDS)
+            refresh()
     except KeyboardInterrupt:
         return

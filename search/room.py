@@ -34,6 +34,7 @@ class Room:
         resources: Resources,
         available: Mapping[str, float] | Sequence[Mapping[str, float]],
         families: Iterable[Family],
+        grows: bool = False,
     ) -> None:
         """Check that each family fits at all.
 
@@ -41,22 +42,29 @@ class Room:
             resources: What a trial of each family occupies.
             available: What there is: `CPU`, and `GPU` where there is one; of one machine, or of each.
             families: The families that are searched.
+            grows: Whether machines may come later, so that nothing need fit yet.
 
         Raises:
             InputError: If a family asks for more than any machine has.
         """
         given = [available] if isinstance(available, Mapping) else available
-        nodes = [Shape(int(node.get("CPU", 0)), node.get("GPU", 0.0)) for node in given]
-        self.cpus, self._gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
-        self._shapes = {family: _shape(resources, family, any(node.gpus >= 1 for node in nodes)) for family in Family}
-        self._most = {shape: sum(_held(node, shape) for node in nodes) for shape in self._shapes.values()}
+        has_gpus = any(node.get("GPU", 0.0) >= 1 for node in given)
+        self._shapes = {family: _shape(resources, family, has_gpus) for family in Family}
         self._families = tuple(families)
+        nodes = self.update(given)
         for family in self._families:
             wanted = self._shapes[family]
-            if not self._most[wanted]:
+            if not (self._most[wanted] or grows):
                 raise InputError(
                     f"resources.{family}: a trial asks for {wanted.cpus} CPUs and {wanted.gpus:g} GPUs, {_offer(nodes)}"
                 )
+
+    def update(self, available: Sequence[Mapping[str, float]]) -> list[Shape]:
+        """Machines came or went; what a trial occupies stays. What each machine has."""
+        nodes = [Shape(int(node.get("CPU", 0)), node.get("GPU", 0.0)) for node in available]
+        self.cpus, self._gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
+        self._most = {shape: sum(_held(node, shape) for node in nodes) for shape in self._shapes.values()}
+        return nodes
 
     @property
     def concurrency(self) -> int:
@@ -83,16 +91,18 @@ class Room:
         Where some families take GPUs and some do not, it is those of the kind that is further from as many trials as
         fit at once, GPUs first; otherwise all families.
         """
-        running = tuple(running)
+        busy = tuple(running)
         kinds = [
             [family for family in self._families if bool(self._shapes[family].gpus) is gpu] for gpu in (True, False)
         ]
         if not all(kinds):
             return self._families
-        return tuple(min(kinds, key=lambda kind: sum(family in kind for family in running) / self._at_once(kind)))
+        return tuple(min(kinds, key=lambda kind: self._share_used(kind, busy)))
 
-    def _at_once(self, families: Iterable[Family]) -> int:
-        return max(self._most[self._shapes[family]] for family in families)
+    def _share_used(self, kind: Sequence[Family], running: Sequence[Family]) -> float:
+        """Trials of the families `kind` among `running`, as a share of those that fit at once."""
+        most = max(self._most[self._shapes[family]] for family in kind)
+        return sum(family in kind for family in running) / most if most else float("inf")
 
     def is_full(self, running: Iterable[Family]) -> bool:
         """Whether no family fits beside `running`."""

@@ -18,7 +18,6 @@ from typing import Any
 import optuna
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FixedTrial, TrialState
 
 from results.goals import MEASURES
@@ -26,6 +25,7 @@ from results.leaderboard import TrialRecord
 from results.schema import Measurement, Status
 from search.plan import Plan
 from search.proposals import FamilyStudies, Grid, Proposals, cmaes, gp
+from search.study_file import StudyFile
 from search.warm_start import EarlierTrial
 from spaces.family import Family
 from spaces.forest import ForestConfig
@@ -252,7 +252,7 @@ class Searcher:
 def _new_storage(path: Path) -> JournalStorage:
     path.unlink(missing_ok=True)
     Path(f"{path}.lock").unlink(missing_ok=True)
-    return JournalStorage(JournalFileBackend(str(path)))
+    return JournalStorage(StudyFile(str(path)))
 
 
 def _proposals(plan: Plan, seed: int) -> Proposals | None:

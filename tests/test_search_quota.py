@@ -79,7 +79,7 @@ def trials(tmp_path) -> Trials:
 
 
 def quota(trials: Trials, most: int = 2, goals: Goals = ACCURACY) -> Quota:
-    return Quota(trials.folder, most, trials.records.__getitem__, goals)
+    return Quota(str(trials.folder), most, trials.records.__getitem__, goals)
 
 
 def test_a_model_that_breaks_a_constraint_makes_room(trials):

@@ -72,3 +72,20 @@ def test_neither_gpus_nor_cpus_stand_idle():
     assert shared.idle([RESNET]) == (SVM,)
     assert shared.idle([RESNET, SVM]) == (RESNET,)
     assert room({"CPU": 4}, resnet={"cpus": 2}).idle([SVM]) == (SVM, RESNET)
+
+
+def test_machines_come_and_go_but_a_trial_stays_what_it_is():
+    changing = room({"CPU": 2}, resnet={"cpus": 2})
+    assert not changing.fits(RESNET, [SVM])
+    changing.update([{"CPU": 2}, {"CPU": 2, "GPU": 1}])
+    assert changing.fits(RESNET, [SVM])
+    assert changing.shape(RESNET).gpus == 0  # decided when the search began
+    changing.update([])
+    assert changing.is_full([])
+
+
+def test_a_cluster_that_grows_need_hold_nothing_yet():
+    empty = Room(Resources(), [], (SVM, RESNET), grows=True)
+    assert empty.is_full([])
+    empty.update([{"CPU": 1}])
+    assert empty.fits(SVM, [])
