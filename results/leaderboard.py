@@ -119,7 +119,8 @@ def trials_in(runs: Iterable[RunFolder]) -> list[TrialRecord]:
     return [trial for run in runs for trial in trials_of(read_events(run.measurements), run.location)]
 
 
-def _rank(record: TrialRecord) -> tuple[Any, ...]:
+def rank(record: TrialRecord) -> tuple[Any, ...]:
+    """What `ranked` sorts by: the lower, the better."""
     finished = record.status is Status.FINISHED
     accuracy = -1.0 if record.val_accuracy is None else record.val_accuracy
     return (not finished, 0 if finished else -record.fidelity, -accuracy, record.seconds, record.trial, record.run)
@@ -131,12 +132,12 @@ def ranked(records: Iterable[TrialRecord]) -> list[TrialRecord]:
     A tie goes to the cheaper trial (fewer seconds), then to the lower number. Trials that are not at full fidelity
     rank below all that are, whatever their accuracy: the two are not comparable.
     """
-    return sorted(records, key=_rank)
+    return sorted(records, key=rank)
 
 
 def incumbent(records: Iterable[TrialRecord]) -> TrialRecord | None:
     """The best trial at full fidelity, by `ranked`; None while there is none."""
-    return min((record for record in records if record.status is Status.FINISHED), key=_rank, default=None)
+    return min((record for record in records if record.status is Status.FINISHED), key=rank, default=None)
 
 
 def leaderboard(runs: Sequence[RunFolder]) -> pd.DataFrame:

@@ -3,11 +3,10 @@
 What selection and ensembling need of the others, their validation probabilities, is always kept.
 """
 
-import heapq
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
-from results.leaderboard import TrialRecord
+from results.leaderboard import TrialRecord, rank
 from results.schema import Status
 from spaces.family import Family
 from trainables.remote_checkpoint import checkpoints_at
@@ -16,7 +15,7 @@ from trainables.remote_checkpoint import checkpoints_at
 class Quota:
     """Removes the models of ended trials beyond the best `most` of each family.
 
-    A trial at full fidelity counts for more than one that was stopped, and among these the one that got further.
+    Which are best the leaderboard says (`ranked`), so that the incumbent is always among them.
 
     Args:
         folder: The run's folder of checkpoints, a path or URL.
@@ -28,7 +27,7 @@ class Quota:
         self._folder = folder
         self._most = most
         self._record_of = record_of
-        self._kept: dict[Family, list[tuple[tuple[float, ...], int]]] = defaultdict(list)
+        self._kept: dict[Family, list[TrialRecord]] = defaultdict(list)
 
     def replay(self, records: Iterable[TrialRecord]) -> None:
         """Take note of the trials that ended in earlier sessions."""
@@ -43,10 +42,8 @@ class Quota:
             return  # it failed before its first rung
         checkpoints.drop_state()
         kept = self._kept[record.family]
-        heapq.heappush(kept, (_worth(record), -trial))
+        kept.append(record)
         if len(kept) > self._most:
-            checkpoints_at(self._folder, -heapq.heappop(kept)[1]).drop_model()
-
-
-def _worth(record: TrialRecord) -> tuple[float, ...]:
-    return (record.status is Status.FINISHED, record.fidelity, record.val_accuracy or 0.0)
+            worst = max(kept, key=rank)
+            kept.remove(worst)
+            checkpoints_at(self._folder, worst.trial).drop_model()
