@@ -126,7 +126,7 @@ def test_a_taken_port_is_told(server, artifact):
 
 @pytest.mark.slow
 @needs_browser
-def test_a_dropped_picture_shows_its_faces(server, artifact, tmp_path):
+def test_the_page_shows_the_faces_of_a_dropped_picture(server, artifact, tmp_path):
     (tmp_path / "two.png").write_bytes(picture())
     (tmp_path / "broken.png").write_bytes(b"no picture")
     (expected,) = Onlooker(artifact, all_faces=True).look([two_faces()])
