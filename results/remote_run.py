@@ -100,15 +100,21 @@ class RemoteRun(RunFolder):
         Raises:
             InputError: If something cannot be written.
         """
-        for path in sorted(self.path.rglob("*")):
+        for path in self._copied():
             name = path.relative_to(self.path).as_posix()
-            if name.startswith(_OWN) or path.name.startswith(".") or not path.is_file():
-                continue
             if _grows(name):
                 self._send_growth(path, name)
             elif self._whole.get(name) != (look := _look(path)):
                 self.storage.upload(path, name)
                 self._whole[name] = look
+
+    def _copied(self) -> Iterator[Path]:
+        """The files of the copy that go up; what comes and goes beside them (Tune's own, say) is not looked at."""
+        for top in sorted(self.path.iterdir()):
+            if top.name.startswith(".") or f"{top.name}/".startswith(_OWN) or top.name == LEASE:
+                continue
+            below = sorted(top.rglob("*")) if top.is_dir() else [top]
+            yield from (path for path in below if not path.name.startswith(".") and path.is_file())
 
     def _differs(self, name: str, size: int) -> bool:
         path = self.path / name

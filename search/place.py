@@ -102,7 +102,7 @@ def _begin_copy(run: RemoteRun) -> None:
 def _kept_alike(run: RemoteRun, lease: "Lease") -> Iterator[None]:
     """Upload the copy's changes and renew the lease while the body runs, and once more at its end."""
     over = threading.Event()
-    troubles: list[InputError] = []
+    troubles: list[Exception] = []
 
     def keep() -> None:
         since = time.monotonic()
@@ -111,8 +111,9 @@ def _kept_alike(run: RemoteRun, lease: "Lease") -> Iterator[None]:
                 lease.renew()
                 run.push()
                 since = time.monotonic()
-            except InputError as error:
-                if lease.is_lost or time.monotonic() - since > _TROUBLE_SECONDS:
+            except Exception as error:
+                hopeless = lease.is_lost or not isinstance(error, InputError)
+                if hopeless or time.monotonic() - since > _TROUBLE_SECONDS:
                     troubles.append(error)
                     _thread.interrupt_main()
                     return

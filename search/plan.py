@@ -26,6 +26,7 @@ Sampler: TypeAlias = Literal["tpe", "random"]
 SchedulerName: TypeAlias = Literal["asha", "median", "none"]
 Rungs: TypeAlias = Literal["family", "shared"]
 
+ALL_STAGES = 5
 # So many epochs pass before a trial sees a view of a face again.
 SHARED_VIEWS = 8
 
@@ -168,6 +169,10 @@ class Plan(Section):
                     f"space.{field} allows {stem}, but faces weights are made for pretraining.stem "
                     f"({self.pretraining.stem}) alone"
                 )
+        for field, only in (("unfreeze", ALL_STAGES), ("auxiliary", 0.0)):
+            value = getattr(self.pretraining, field)
+            if value != only:
+                raise ValueError(f"pretraining.{field}: pretraining takes {only:g} only; received {value:g}")
         if self.pretraining.weights == "faces":
             raise ValueError("pretraining.weights: pretraining cannot start from the faces weights that it makes")
         return self

@@ -105,6 +105,15 @@ def test_a_file_made_anew_replaces_its_segments_and_whole_files_are_rewritten(ur
     assert copy.study.read_text() == "of a later session\n"
 
 
+def test_what_is_the_drivers_own_stays_with_it(url, tmp_path):
+    run = RemoteRun(url, tmp_path / "ours")
+    for name in ("plan.yaml", "tune/state.json", "selection/a.json", ".lock", "checkpoints/00000/1/report.json"):
+        (run.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (run.path / name).write_text("x")
+    run.push()
+    assert list(run.storage.sizes()) == ["plan.yaml", "selection/a.json"]
+
+
 def learner_at(fidelity: int) -> FakeLearner:
     images = np.random.default_rng(0).integers(0, 255, (9, 48, 48), np.uint8)
     learner = FakeLearner(SvmConfig(), Task(Faces(images, np.arange(9) % 3, np.zeros(9, np.int8), ("",) * 9)), 0.0)

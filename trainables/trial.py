@@ -6,6 +6,7 @@ note what to do (Tune may set up a second worker for a running trial); all work 
 
 import json
 import os
+import sys
 import time
 from functools import lru_cache
 from pathlib import Path
@@ -62,6 +63,15 @@ def _bound_gpu_memory() -> None:
         bound_gpu_memory(share)
 
 
+def _out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """Whether memory did not suffice. Only torch says so in words of its own, and it is loaded where it says them."""
+    if "torch" not in sys.modules:
+        return isinstance(error, MemoryError)
+    from trainables.precision import out_of_memory
+
+    return out_of_memory(error)
+
+
 class Trial(tune.Trainable):
     """Trains one config from rung to rung; each step is one rung and one report."""
 
@@ -90,7 +100,8 @@ class Trial(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Train to the next rung, measure on validation, write the checkpoint and report.
 
-        A learner that cannot go on ends its trial with `failed`, the reason; the worker lives on. Any other exception
+        A learner that cannot go on, or finds too little memory, ends its trial with `failed`, the reason; the worker
+        lives on. Any other exception
         ends the worker: the engine then hands the trial out again, and it goes on from its last checkpoint.
         """
         began = time.perf_counter()
@@ -101,8 +112,17 @@ class Trial(tune.Trainable):
                     return unseen
             return self._next_rung(began)
         except (TrainingError, InputError) as error:
-            self.learner = None
-            return {"trial": self.assignment.trial, "failed": str(error)}
+            return self._failed(str(error))
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+            reason = f"out of memory ({str(error).partition(chr(10))[0]})"
+        # Only past the handler: its exception held the frames that held the memory.
+        return self._failed(reason)
+
+    def _failed(self, reason: str) -> dict[str, Any]:
+        self.learner = None
+        return {"trial": self.assignment.trial, "failed": reason}
 
     def _begin(self) -> dict[str, Any] | None:
         """Build the learner, continue from its checkpoint; the checkpoint's report if the driver has not seen it."""
