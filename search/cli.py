@@ -54,6 +54,7 @@ Target = Annotated[float | None, typer.Option(help="Validation accuracy that end
 Patience = Annotated[int | None, typer.Option(help="Trials without a better one that end it (budget.patience).")]
 CpuSeconds = Annotated[float | None, typer.Option(help="Seconds times CPUs, all trials (budget.cpu_seconds).")]
 GpuSeconds = Annotated[float | None, typer.Option(help="Seconds times GPUs, all trials (budget.gpu_seconds).")]
+Cost = Annotated[float | None, typer.Option(help="What they may cost at the plan's prices (budget.cost).")]
 
 
 @app.callback()
@@ -80,12 +81,16 @@ def search(
     patience: Patience = None,
     cpu_seconds: CpuSeconds = None,
     gpu_seconds: GpuSeconds = None,
+    cost: Cost = None,
     seed: Annotated[int | None, typer.Option(help="Seed of suggestions and learners (seed).")] = None,
     settings: Set = None,
     again: Annotated[bool, typer.Option("--continue", help="Continue the run of this name if there is one.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print space, rungs, resources and budget; run nothing.")
+        bool, typer.Option("--dry-run", help="Print space, rungs, resources, and an estimate; search nothing.")
     ] = False,
+    probes: Annotated[
+        int, typer.Option(min=0, help="Configs of each family that --dry-run times; 0: only print the plan.")
+    ] = 1,
     json: Json = False,
 ) -> None:
     """Run the search that PLAN describes, or that an earlier run made."""
@@ -97,6 +102,7 @@ def search(
         "budget.patience": patience,
         "budget.cpu_seconds": cpu_seconds,
         "budget.gpu_seconds": gpu_seconds,
+        "budget.cost": cost,
         "seed": seed,
     }
     checked, stem = _origin(plan, like, settings or (), flags)
@@ -104,7 +110,7 @@ def search(
     if dry_run:
         from search.dry_run import outline, outline_text, this_machine
 
-        facts = outline(checked, this_machine(checked.cluster))
+        facts = outline(checked, this_machine(checked.cluster), cache_folder(), probes)
         output.show(facts, outline_text(facts))
         return
     from search.run import check_same_search, start
@@ -127,6 +133,7 @@ def resume(
     patience: Patience = None,
     cpu_seconds: CpuSeconds = None,
     gpu_seconds: GpuSeconds = None,
+    cost: Cost = None,
     json: Json = False,
 ) -> None:
     """Continue an interrupted or killed run; a larger budget continues a finished one."""
@@ -139,6 +146,7 @@ def resume(
         "budget.patience": patience,
         "budget.cpu_seconds": cpu_seconds,
         "budget.gpu_seconds": gpu_seconds,
+        "budget.cost": cost,
     }
     output = Output(json)
     with drive_run(run, cache_folder(), output.progress.print) as folder:
@@ -180,14 +188,18 @@ def doctor(
 
 @app.command()
 def board(
-    run: RunArgument, port: Annotated[int, typer.Option(help="Port on loopback, 0 for any free one.")] = 6006
+    run: RunArgument,
+    port: Annotated[int, typer.Option(help="Port on loopback, 0 for any free one.")] = 6006,
+    optuna: Annotated[bool, typer.Option("--optuna", help="Show the study in optuna-dashboard instead.")] = False,
 ) -> None:
-    """Show a run in TensorBoard, also while it is searched."""
+    """Show a run in TensorBoard or optuna-dashboard, also while it is searched."""
     from search.board import serve, wait_until_interrupted
+    from search.study_board import serve_study
 
     with open_run(run) as folder:
-        address = serve(folder.tensorboard, port)
-        Console(soft_wrap=True).print(f"TensorBoard is at {address} (Ctrl-C ends it)")
+        address = serve_study(folder.study, port) if optuna else serve(folder.tensorboard, port)
+        name = "optuna-dashboard" if optuna else "TensorBoard"
+        Console(soft_wrap=True).print(f"{name} is at {address} (Ctrl-C ends it)")
         wait_until_interrupted(folder.refresh)
 
 
@@ -198,11 +210,18 @@ def results(
     json: Json = False,
 ) -> None:
     """Print the leaderboard of one or many runs."""
+    from rich.console import Group
+
+    from results.front import front_json, front_table
     from results.leaderboard import leaderboard, results_json, table
 
     with ExitStack() as opened:
         folders = [opened.enter_context(open_run(run)) for run in runs]
-        Output(json).show(results_json(folders) if json else {}, table(leaderboard(folders), top))
+        fronts = [run for run in folders if len(run.goals().objectives) > 1]
+        values = results_json(folders) if json else {}
+        if json and fronts:
+            values["front"] = [row for run in fronts for row in front_json(run)]
+        Output(json).show(values, Group(table(leaderboard(folders), top), *(front_table(run) for run in fronts)))
 
 
 @app.command()

@@ -31,7 +31,7 @@ def parameters_of(space: JointSpace, family: Family) -> list[Parameter]:
     They are found by a thousand random draws, so one that hardly any config has may be missing.
     """
     alone = space.model_copy(update={"families": (family,)})
-    draws = [_Draw(random.Random(number)) for number in range(_DRAWS)]  # noqa: S311 (no secret)
+    draws = [RandomDraw(random.Random(number)) for number in range(_DRAWS)]  # noqa: S311 (no secret)
     for draw in draws:
         alone.suggest(draw)
     domains: dict[str, str] = {}
@@ -41,7 +41,7 @@ def parameters_of(space: JointSpace, family: Family) -> list[Parameter]:
     return [Parameter(name, domain, _when(name, draws)) for name, domain in domains.items()]
 
 
-def _when(name: str, draws: list["_Draw"]) -> str:
+def _when(name: str, draws: list["RandomDraw"]) -> str:
     """The choice that decides whether `name` is asked for, and its values then."""
     if all(name in draw.values for draw in draws):
         return ""
@@ -52,11 +52,11 @@ def _when(name: str, draws: list["_Draw"]) -> str:
     return "in some cases"
 
 
-def _word(draw: "_Draw", choice: str) -> str:
+def _word(draw: "RandomDraw", choice: str) -> str:
     return str(draw.choices[choice]) if choice in draw.choices else "not asked for"
 
 
-class _Draw:
+class RandomDraw:
     """Answers a space at random, and remembers what it was asked."""
 
     def __init__(self, random_source: random.Random) -> None:
