@@ -164,14 +164,15 @@ def doctor(
 
 @app.command()
 def board(
-    run: RunArgument, port: Annotated[int, typer.Option(help="Port on loopback, 0 for any free one.")] = 6006
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, or a folder of runs.")],
+    port: Annotated[int, typer.Option(help="Port on loopback, 0 for any free one.")] = 6006,
 ) -> None:
-    """Show a run in TensorBoard, also while it is searched."""
-    from search.board import serve, wait_until_interrupted
+    """Show a run, or a folder of runs, in TensorBoard, also while they are searched."""
+    from search.board_server import served, wait_until_interrupted
 
-    address = serve(RunFolder.existing(run).tensorboard, port)
-    Console(soft_wrap=True).print(f"TensorBoard is at {address} (Ctrl-C ends it)")
-    wait_until_interrupted()
+    with served(run, port) as (address, linked):
+        Console(soft_wrap=True).print(f"TensorBoard is at {address} (Ctrl-C ends it)")
+        wait_until_interrupted(linked)
 
 
 @app.command()

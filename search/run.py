@@ -120,7 +120,8 @@ def _session(
         _write_provenance(plan, run, data, total(nodes))
         searcher = Searcher(run.study, plan, trials_of(past))
         engine = Engine(plan, searcher, past, journal.append, room)
-        with Board(run.tensorboard, engine) as board, Progress(engine, console) as progress, _interruptible(engine):
+        board = Board(run, engine, data.validation)
+        with board, Progress(engine, console) as progress, _interruptible(engine):
             engine.listen(board.hear)
             engine.listen(progress.hear)
             engine.listen(lambda event: _forget_state(run, event))
