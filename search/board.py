@@ -138,8 +138,9 @@ def _scalars(scalars: dict[str, float | None]) -> Summary:
 
 
 def _image(tag: str, picture: Picture) -> Summary.Value:
-    height, width, _ = picture.shape
-    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png(picture))
+    height, width, *_ = picture.shape
+    colours = 1 if picture.ndim == 2 else 3
+    image = Summary.Image(height=height, width=width, colorspace=colours, encoded_image_string=png(picture))
     return Summary.Value(tag=tag, image=image)
 
 

@@ -7,7 +7,8 @@ start; a trial has no value in a column that its choices leave unused.
 from collections.abc import Iterable
 
 from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.plugins.hparams import api_pb2, summary
+from tensorboard.plugins.hparams import api_pb2, metadata
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 
 from results.leaderboard import TrialRecord
 from results.schema import Status
@@ -42,14 +43,13 @@ def columns(spaces: Iterable[JointSpace]) -> Summary:
             for name, domain in domains_of(space, family).items():
                 if _is_searched(domain):
                     domains.setdefault(name, []).append(domain)
-    return _ours(
-        summary.experiment_pb(
-            hparam_infos=[_column(name, found) for name, found in domains.items()],
-            metric_infos=[
-                api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag), display_name=name) for tag, name in METRICS.items()
-            ],
-        )
+    experiment = api_pb2.Experiment(
+        hparam_infos=[_column(name, found) for name, found in domains.items()],
+        metric_infos=[
+            api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag), display_name=name) for tag, name in METRICS.items()
+        ],
     )
+    return _summary(metadata.EXPERIMENT_TAG, HParamsPluginData(experiment=experiment))
 
 
 def trial_start(space: JointSpace, record: TrialRecord, time: float) -> Summary:
@@ -60,12 +60,21 @@ def trial_start(space: JointSpace, record: TrialRecord, time: float) -> Summary:
         record: The trial.
         time: Unix time in seconds at which it started.
     """
-    return _ours(summary.session_start_pb(asked(space, parse_config(record.config)), start_time_secs=time))
+    start = SessionStartInfo(start_time_secs=time)
+    for name, value in asked(space, parse_config(record.config)).items():
+        if isinstance(value, bool):
+            start.hparams[name].bool_value = value
+        elif isinstance(value, int | float):
+            start.hparams[name].number_value = value
+        else:
+            start.hparams[name].string_value = value
+    return _summary(metadata.SESSION_START_INFO_TAG, HParamsPluginData(session_start_info=start))
 
 
 def trial_end(status: Status, time: float) -> Summary:
     """How a trial ended, at `time`, Unix time in seconds; a trial that was stopped early counts as a success."""
-    return _ours(summary.session_end_pb(_STATUSES[status], end_time_secs=time))
+    end = SessionEndInfo(status=_STATUSES[status], end_time_secs=time)
+    return _summary(metadata.SESSION_END_INFO_TAG, HParamsPluginData(session_end_info=end))
 
 
 def _is_searched(domain: Domain) -> bool:
@@ -90,6 +99,7 @@ def _column(name: str, domains: list[Domain]) -> api_pb2.HParamInfo:
     return info
 
 
-def _ours(summary: Summary) -> Summary:
-    """`summary` as the event writer's own class: with TensorFlow installed, TensorBoard makes them of TensorFlow's."""
-    return Summary.FromString(summary.SerializeToString())
+def _summary(tag: str, data: HParamsPluginData) -> Summary:
+    """`data` as TensorBoard wants it: in the metadata of a value that means nothing."""
+    value = Summary.Value(tag=tag, metadata=metadata.create_summary_metadata(data), tensor=metadata.NULL_TENSOR)
+    return Summary(value=[value])
