@@ -62,8 +62,8 @@ def _forest(config: ForestConfig) -> str:
 
 def _resnet(config: ResnetConfig) -> str:
     words: list[str] = [config.arch]
-    if config.stem == "small" and config.arch != "vgg16":
-        words.append("small_stem")
+    if config.stem != "imagenet" and config.arch != "vgg16":
+        words.append(f"{config.stem}_stem")
     words += [
         f"weights={config.weights}",
         f"unfreeze={config.unfreeze}",
@@ -88,11 +88,12 @@ def _resnet(config: ResnetConfig) -> str:
 
 
 def _features(features: FeatureConfig) -> list[str]:
+    stem = "" if features.stem == "imagenet" else f":{features.stem}_stem"
     named = {
         "pixels": "pixels",
         "hog": f"hog{features.hog_cell}{'s' if features.hog_signed else ''}",
         "lbp": f"lbp{features.lbp_cell}",
-        "embedding": f"{features.backbone}:{features.weights}:{features.image_size}px",
+        "embedding": f"{features.backbone}{stem}:{features.weights}:{features.image_size}px",
     }
     words = ["+".join(named[name] for name in features.descriptors)]
     if features.contrast != "none":

@@ -16,7 +16,7 @@ from spaces.fidelity import Fidelity
 from spaces.forest import ForestConfig
 from spaces.joint import JointSpace
 from spaces.points import point_of
-from spaces.resnet import Arch, ResnetConfig
+from spaces.resnet import Arch, ResnetConfig, Stem
 from spaces.svm import SvmConfig
 from trainables.data.spec import DataSpec
 
@@ -104,6 +104,16 @@ class Plan(Section):
                 found += [(field, arch, weights) for arch in features.backbone for weights in features.weights]
         return tuple(found)
 
+    @property
+    def _stems_of_pretrained_embeddings(self) -> tuple[tuple[str, Stem], ...]:
+        """The stems through which embeddings of `faces` weights may see, each with the field that names it."""
+        return tuple(
+            (f"{family}.features.stem", stem)
+            for family, features in ((Family.SVM, self.space.svm.features), (Family.FOREST, self.space.forest.features))
+            if family in self.space.families and "embedding" in features.kind and "faces" in features.weights
+            for stem in features.stem
+        )
+
     @field_validator("points")
     @classmethod
     def _searched(cls, points: tuple[dict[str, Any], ...], info: ValidationInfo) -> tuple[dict[str, Any], ...]:
@@ -128,9 +138,12 @@ class Plan(Section):
                     f"space.{field} allows {arch}, but faces weights are made for pretraining.arch "
                     f"({self.pretraining.arch}) alone"
                 )
-        embedded = any("backbone" in field and weights == "faces" for field, _, weights in self.starting_weights)
-        if embedded and self.pretraining.stem != "imagenet":
-            raise ValueError("pretraining.stem: embeddings see through the stem imagenet; received small")
+        for field, stem in self._stems_of_pretrained_embeddings:
+            if stem != self.pretraining.stem:
+                raise ValueError(
+                    f"space.{field} allows {stem}, but faces weights are made for pretraining.stem "
+                    f"({self.pretraining.stem}) alone"
+                )
         if self.pretraining.weights == "faces":
             raise ValueError("pretraining.weights: pretraining cannot start from the faces weights that it makes")
         return self

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from spaces.domain import Choices, Space, Suggester, ask
-from spaces.resnet import Arch, ImageSize
+from spaces.resnet import Arch, ImageSize, Stem
 
 FeatureKind: TypeAlias = Literal["pixels", "hog", "lbp", "hog+lbp", "embedding"]
 Cell: TypeAlias = Literal[6, 8, 12]
@@ -18,7 +18,7 @@ DESCRIPTORS: dict[str, tuple[str, ...]] = {
     "pixels": ("contrast",),
     "hog": ("contrast", "hog_cell", "hog_signed"),
     "lbp": ("contrast", "lbp_cell"),
-    "embedding": ("backbone", "weights", "image_size"),
+    "embedding": ("backbone", "stem", "weights", "image_size"),
 }
 # How many pooled features each architecture gives.
 EMBEDDED: dict[Arch, int] = {"resnet18": 512, "resnet34": 512, "resnet50": 2048, "resnet101": 2048, "vgg16": 512}
@@ -35,6 +35,7 @@ class FeatureConfig(BaseModel):
         hog_signed: Whether HOG tells a gradient from its opposite (unused without hog).
         lbp_cell: Side of an LBP cell in pixels (unused without lbp).
         backbone: The architecture of the network (unused without embedding).
+        stem: How it begins, as in `ResnetConfig` (unused without embedding).
         weights: Its weights, as in `ResnetConfig`, but not `none` (unused without embedding).
         image_size: Side in pixels to which faces are resized for it (unused without embedding).
         contrast: What is done to an image before it is described (unused with embedding): nothing, contrast-limited
@@ -55,6 +56,7 @@ class FeatureConfig(BaseModel):
     hog_signed: bool = False
     lbp_cell: Cell = 8
     backbone: Arch = "resnet18"
+    stem: Stem = "imagenet"
     weights: str = Field(default="faces", min_length=1)
     image_size: ImageSize = 64
     contrast: Contrast = "none"
@@ -87,6 +89,7 @@ class FeatureSpace(Space):
     hog_signed: Choices[bool] = (False, True)
     lbp_cell: Choices[Cell] = (6, 8, 12)
     backbone: Choices[Arch] = ("resnet18",)
+    stem: Choices[Stem] = ("imagenet",)
     weights: Choices[str] = ("faces",)
     image_size: Choices[ImageSize] = (64,)
     contrast: Choices[Contrast] = ("none", "clahe", "standardize")

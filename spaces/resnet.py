@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from spaces.domain import Choices, FloatDomain, FloatRange, IntDomain, Space, Suggester, ask
 
 Arch: TypeAlias = Literal["resnet18", "resnet34", "resnet50", "resnet101", "vgg16"]
-Stem: TypeAlias = Literal["imagenet", "small"]
+Stem: TypeAlias = Literal["imagenet", "half", "small"]
 Schedule: TypeAlias = Literal["cosine", "one_cycle"]
 Stages: TypeAlias = Annotated[int, Field(ge=0, le=5)]
 ImageSize: TypeAlias = Annotated[int, Field(ge=32, le=224)]
@@ -19,7 +19,8 @@ class ResnetConfig(BaseModel):
     Attributes:
         arch: The torchvision architecture.
         stem: How a residual network begins: `imagenet` shrinks the image fourfold before the first residual stage,
-            `small` does not (stride 1, no max-pooling), at about eight times the cost (unused by vgg16).
+            `half` twofold (no max-pooling), `small` not at all (stride 1 too), at about two and eight times the cost
+            (unused by vgg16).
         weights: Where the backbone starts: `none` (random), `imagenet` (torchvision's own), `faces` (pretrained on the
             training faces with their seven emotions, before the first trial) or the path of a file of weights
             (`.safetensors`, or `.pth` read without unpickling code).

@@ -228,9 +228,13 @@ def test_paths_of_weights_are_made_absolute():
 
 
 def test_embeddings_need_the_stem_they_were_pretrained_with():
-    space = {"svm": {"features": {"kind": "embedding"}}}
-    with pytest.raises(InputError, match="embeddings see through the stem imagenet"):
-        validate_plan({"budget": {"trials": 1}, "space": space, "pretraining": {"stem": "small"}}, "test")
+    features = {"kind": "embedding", "stem": ["imagenet", "half"]}
+    for made in ("imagenet", "half"):
+        plan = {"budget": {"trials": 1}, "space": {"svm": {"features": features}}, "pretraining": {"stem": made}}
+        with pytest.raises(InputError, match=rf"svm.features.stem allows .*pretraining.stem \({made}\) alone"):
+            validate_plan(plan, "test")
+    plan["space"]["svm"]["features"]["stem"] = "half"
+    assert validate_plan(plan, "test").pretraining.stem == "half"
 
 
 def test_a_date_that_does_not_exist_is_told_in_a_sentence(tmp_path: Path):

@@ -7,7 +7,7 @@ import torchvision
 from torch import nn
 from torch.nn import functional
 
-from spaces.resnet import Arch
+from spaces.resnet import Arch, Stem
 from trainables.backbones import (
     Vgg16,
     empty_net,
@@ -163,20 +163,21 @@ def test_every_part_of_a_face_reaches_the_head_of_vgg16(vgg: Vgg16, size: int) -
 
 
 @pytest.mark.parametrize("arch", ["resnet18", "resnet50"])
-def test_a_small_stem_keeps_its_tensors_and_shrinks_nothing(arch: Arch) -> None:
-    plain, small = random_net(arch, 0), random_net(arch, 0, "small")
-    assert same(plain, small)
-    assert plain.state_dict().keys() == small.state_dict().keys()
-    assert empty_net(arch, "small").state_dict().keys() == small.state_dict().keys()
+@pytest.mark.parametrize(("stem", "side"), [("half", 16), ("small", 32)])
+def test_another_stem_keeps_its_tensors_and_shrinks_less(arch: Arch, stem: Stem, side: int) -> None:
+    plain, other = random_net(arch, 0), random_net(arch, 0, stem)
+    assert same(plain, other)
+    assert plain.state_dict().keys() == other.state_dict().keys()
+    assert empty_net(arch, stem).state_dict().keys() == other.state_dict().keys()
 
     def before_stages(net: nn.Module) -> torch.Size:
         return trunk(net)[:4](torch.zeros(1, 3, 32, 32)).shape
 
     assert before_stages(plain) == (1, 64, 8, 8)
-    assert before_stages(small) == (1, 64, 32, 32)
-    small.eval()
+    assert before_stages(other) == (1, 64, side, side)
+    other.eval()
     images = torch.randn(1, 3, 32, 32)
-    assert torch.equal(head(small)(trunk(small)(images)), small(images))
+    assert torch.equal(head(other)(trunk(other)(images)), other(images))
 
 
 @pytest.mark.parametrize("arch", ["resnet18", "vgg16"])

@@ -70,10 +70,11 @@ def _build(arch: Arch, stem: Stem, classes: int) -> nn.Module:
     if arch == "vgg16":
         return Vgg16(classes)
     net: nn.Module = torchvision.models.get_model(arch, weights=None, num_classes=classes)
+    # The first convolution stays 7 x 7, whatever the weights: so one kind of file fits all stems, and it is a
+    # fiftieth of the multiplications of the stages behind it.
     if stem == "small":
-        # The first convolution stays 7 x 7, whatever the weights: so one kind of file fits both stems, and it is a
-        # fiftieth of the multiplications of the stages behind it.
         net.get_submodule("conv1").stride = (1, 1)  # type: ignore[assignment]
+    if stem != "imagenet":
         net.set_submodule("maxpool", nn.Identity())
     return net
 

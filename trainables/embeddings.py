@@ -51,7 +51,7 @@ class Embedder:
         arch, weights = config.backbone, config.weights
         path = files.get(weights_key(arch, weights)) or resolve_weights(arch, weights)
         assert path is not None, "embeddings have weights: FeatureConfig forbids none"
-        net = empty_net(arch)
+        net = empty_net(arch, config.stem)
         load_backbone(net, path)
         return cls(config, _plain(net.state_dict()))
 
@@ -68,7 +68,7 @@ class Embedder:
     def shapes(config: FeatureConfig) -> dict[str, Shape]:
         """The shapes of `arrays`."""
         with torch.device("meta"):
-            state = empty_net(config.backbone).state_dict()
+            state = empty_net(config.backbone, config.stem).state_dict()
         return {f"{PREFIX}{name}": tuple(tensor.shape) for name, tensor in state.items() if _is_kept(name)}
 
     def describe(self, images: Images) -> NDArray[np.float32]:
@@ -98,14 +98,14 @@ class Embedder:
     @cached_property
     def _network(self) -> tuple[Compute, torch.nn.Module]:
         compute = Compute.best()
-        net = empty_net(self.config.backbone)
+        net = empty_net(self.config.backbone, self.config.stem)
         tensors = {name: torch.tensor(array) for name, array in self.tensors.items()}
         net.load_state_dict(tensors, strict=False)
         return compute, compute.place(trunk(net).eval())
 
     @cached_property
     def _key(self) -> str:
-        content = blake2b(f"{self.config.backbone} {self.config.image_size}".encode(), digest_size=16)
+        content = blake2b(f"{self.config.backbone} {self.config.stem} {self.config.image_size}".encode(), digest_size=16)
         for name, array in sorted(self.tensors.items()):
             content.update(name.encode())
             content.update(array.tobytes())
