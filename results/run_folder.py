@@ -42,6 +42,7 @@ class RunFolder:
         self.tune = path / "tune"
         self.leaderboard = path / "leaderboard.csv"
         self.selection = path / "selection"
+        self.refit = path / "refit"
         self.report = path / "report.html"
         self.test_readings = path / "test_readings.jsonl"
         self.lock = path / ".lock"

@@ -226,6 +226,23 @@ def report(
 
 
 @app.command()
+def refit(
+    run: RunArgument,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that train a resnet together; default: one a GPU, else a node.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Train the selected model once more, on training and validation faces together."""
+    from search.refit import refit as train
+
+    output = Output(json)
+    done = train(_learned(run), cache_folder(), workers, lambda line: output.progress.print(Text(line), soft_wrap=True))
+    trained = f"trained on {done['images']:,} faces by {done['workers']} process{'es' * (done['workers'] > 1)}"
+    output.show(done, Text(f"trial {done['trial']} {trained} in {done['seconds']:.0f} s: {done['model']}"))
+
+
+@app.command()
 def export(
     run: RunArgument,
     out: Annotated[Path | None, typer.Option(help="Folder to make; default: exports/ and the run's name.")] = None,

@@ -105,7 +105,9 @@ class Embedder:
 
     @cached_property
     def _key(self) -> str:
-        content = blake2b(f"{self.config.backbone} {self.config.stem} {self.config.image_size}".encode(), digest_size=16)
+        content = blake2b(
+            f"{self.config.backbone} {self.config.stem} {self.config.image_size}".encode(), digest_size=16
+        )
         for name, array in sorted(self.tensors.items()):
             content.update(name.encode())
             content.update(array.tobytes())

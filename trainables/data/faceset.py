@@ -87,3 +87,11 @@ class Faces:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+def joined(first: Faces, second: Faces) -> Faces:
+    """The faces of `first`, then those of `second`."""
+    images, labels, emotions = (
+        np.concatenate([getattr(first, name), getattr(second, name)]) for name in ("images", "labels", "emotions")
+    )
+    return Faces(images, labels, emotions, first.names + second.names)
