@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -17,10 +17,12 @@ from rich.text import Text
 
 from cluster.errors import ClusterError
 from results.run_folder import RunFolder
+from results.schema import Status
 from search import cli_cluster, cli_data
 from search import plan as plans
 from search.cli_output import Output
 from spaces.errors import InputError
+from spaces.family import Family
 
 app = typer.Typer(
     name="fertune",
@@ -178,14 +180,32 @@ def board(
 @app.command()
 def results(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.")],
+    family: Annotated[list[Family] | None, typer.Option(help="Only trials of this family; repeatable.")] = None,
+    trial_status: Annotated[
+        list[Status] | None, typer.Option("--status", help="Only trials with this status; repeatable.")
+    ] = None,
+    table: Annotated[
+        Literal["trials", "curves", "families", "rungs"],
+        typer.Option(help="`trials`, learning `curves`, or sums of `families` or their `rungs`."),
+    ] = "trials",
+    out: Annotated[Path | None, typer.Option(help="Write the table: a .csv, .parquet or .json file.")] = None,
     top: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 20,
     json: Json = False,
 ) -> None:
-    """Print the leaderboard of one or many runs."""
-    from results.leaderboard import leaderboard, results_json, table
+    """Print the leaderboard of one or many runs, or another table of their trials."""
+    from results import aggregate, leaderboard
 
     folders = [RunFolder.existing(run) for run in runs]
-    Output(json).show(results_json(folders) if json else {}, table(leaderboard(folders), top))
+    records = aggregate.kept(leaderboard.trials_in(folders), family or (), trial_status or ())
+    rows = aggregate.frame_of(records, table)
+    if out is not None:
+        aggregate.write_frame(rows, out)
+    if table == "trials":
+        values: dict[str, Any] = leaderboard.results_json(folders, records) if json else {}
+        Output(json).show(values, leaderboard.table(leaderboard.frame(records), top))
+    else:
+        values = {"runs": [str(run) for run in runs], table: aggregate.values_of(rows)}
+        Output(json).show(values, aggregate.frame_view(rows, top))
 
 
 @app.command()

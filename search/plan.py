@@ -22,6 +22,7 @@ from trainables.data.spec import DataSpec
 
 Sampler: TypeAlias = Literal["tpe", "random"]
 SchedulerName: TypeAlias = Literal["asha", "median", "none"]
+Tracker: TypeAlias = Literal["mlflow", "wandb"]
 Rungs: TypeAlias = Literal["family", "shared"]
 
 
@@ -63,6 +64,7 @@ class Plan(Section):
         pretraining: How the backbone of `faces` weights is pretrained, where the space names them.
         resources: What a trial occupies, by family.
         cluster: Where the search runs.
+        track: A tracker that is told of trials as well; MLFLOW_TRACKING_URI, or wandb's own settings, say where it is.
         fake: If given, trials wait instead of learning.
     """
 
@@ -80,6 +82,7 @@ class Plan(Section):
     pretraining: ResnetConfig = PRETRAINING
     resources: Resources = Resources()
     cluster: Cluster = Cluster()
+    track: Tracker | None = None
     fake: Fake | None = None
 
     @property

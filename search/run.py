@@ -27,6 +27,7 @@ from search.progress import Progress
 from search.provenance import provenance
 from search.room import Room
 from search.searcher import Searcher
+from search.tracking import check_tracker, tracking_callbacks
 from search.weights import check_same_weights, find_weights, pretrain, weights_provenance
 from spaces.errors import InputError
 from spaces.family import Family
@@ -77,6 +78,7 @@ def start(plan: Plan, run: RunFolder, cache: Path, console: Console) -> Outcome:
         ClusterError: If Ray cannot be started.
     """
     _check_new(run)
+    check_tracker(plan)
     console.print("reading the data ...")
     data, weights = load_training(plan.data, cache), find_weights(plan)
     try:
@@ -97,6 +99,7 @@ def resume(plan: Plan, run: RunFolder, cache: Path, console: Console) -> Outcome
     """
     with _locked(run):
         past = read_events(run.measurements)
+        check_tracker(plan)
         console.print("reading the data ...")
         data, weights = load_training(plan.data, cache), find_weights(plan)
         _check_same_data(run, data)
@@ -185,7 +188,7 @@ def _search(
             name=run.tune.name,
             storage_path=str(run.path.resolve()),
             stop=EndOfSession(engine),
-            callbacks=[Watch(engine, progress)],
+            callbacks=[Watch(engine, progress), *tracking_callbacks(plan, run)],
             failure_config=tune.FailureConfig(max_failures=0),  # the engine hands a trial out again
             verbose=0,
         ),

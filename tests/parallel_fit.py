@@ -16,11 +16,12 @@ from trainables.data.faceset import Faces
 from trainables.data_parallel import ParallelLearner, SharedBatchNorm2d, share_of
 from trainables.precision import Compute
 
+SCALE = Fidelity(maximum=3)
 FLOAT32 = Compute(torch.device("cpu"), bf16=False)
 
 
 def predicted_by(workers: int, config: ResnetConfig, faces: Faces, folder: Path) -> list[np.ndarray]:
-    """What the network of each of `workers` processes says of the first 64 `faces` it was trained on."""
+    """What the network of each of `workers` processes says of the `faces` it was trained on."""
     multiprocessing.spawn(_work, (workers, free_port(), config, faces, folder), nprocs=workers)
     return [np.load(folder / f"{rank}.npy") for rank in range(workers)]
 
@@ -41,10 +42,10 @@ def _join(rank: int, workers: int, port: int) -> None:
 
 def _work(rank: int, workers: int, port: int, config: ResnetConfig, faces: Faces, folder: Path) -> None:
     _join(rank, workers, port)
-    learner = ParallelLearner(config, Task(faces, seed=3, scale=Fidelity(maximum=3)), FLOAT32)
+    learner = ParallelLearner(config, Task(faces, seed=3, scale=SCALE), FLOAT32)
     learner.fit_to(1)
     learner.fit_to(3)
-    np.save(folder / f"{rank}.npy", learner.predict_proba(faces.images[:64]))
+    np.save(folder / f"{rank}.npy", learner.predict_proba(faces.images))
     distributed.destroy_process_group()
 
 
