@@ -27,6 +27,7 @@ LIMIT = 10_000_000
 SECTIONS = (
     "summary",
     "leaderboard",
+    "selection",
     "anytime",
     "learning-curves",
     "parameters",
