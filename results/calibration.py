@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]  # scipy ships no types
 
 from results.folds import FOLDS, stratified_folds
@@ -17,6 +18,7 @@ from trainables.metrics import score
 BINS = 15
 _SMALLEST = 1e-12
 _TEMPERATURES = (0.05, 20.0)
+COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,38 @@ def calibration_error(labels: NDArray[Any], probabilities: NDArray[Any]) -> floa
     """
     bins = reliability(labels, probabilities)
     return float(np.average(np.abs(bins.accuracy - bins.confidence), weights=bins.n))
+
+
+class Threshold(BaseModel):
+    """What comes of passing over faces of whose label a model is less sure than a threshold.
+
+    Attributes:
+        confidence: The threshold: the least probability of the label.
+        coverage: The share of faces that are left.
+        accuracy: The share of these whose label is right; classes weigh as they occur.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    confidence: float
+    coverage: float
+    accuracy: float
+
+
+def thresholds(labels: NDArray[Any], probabilities: NDArray[Any]) -> list[Threshold]:
+    """The thresholds at which `COVERAGES` of the faces are left, given their `labels`, (n,), and (n, 3) probabilities.
+
+    They tell how a model trades answers for mistakes (El-Yaniv and Wiener, "On the Foundations of Noise-free Selective
+    Classification", JMLR 11, 2010).
+    """
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    found = []
+    for coverage in COVERAGES:
+        least = float(np.quantile(confidence, 1 - coverage, method="lower"))
+        left = confidence >= least
+        found.append(Threshold(confidence=least, coverage=float(left.mean()), accuracy=float(right[left].mean())))
+    return found
 
 
 def recall_by_emotion(faces: Faces, probabilities: NDArray[Any]) -> dict[str, dict[str, Any]]:

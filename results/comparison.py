@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from results.calibration import calibrate, recall_by_emotion
+from results.calibration import calibrate, recall_by_emotion, thresholds
 from results.choice import choose
-from results.ensemble import blend, cross_validated, greedy_weights
+from results.ensemble import Costs, best_alone, blend, cross_validated, greedy_weights
 from results.folds import FOLDS
+from results.latency import latencies
 from results.leaderboard import TrialRecord
 from results.predictions import kept_probabilities
 from results.refits import Refit, refit_candidates
@@ -32,12 +33,15 @@ class Rules:
         seeds: How often each is refitted; with 0 the run's own validation figures decide.
         splits: Whether each refit has a split of training and validation of its own; otherwise all have the run's.
         ensemble: Whether an ensemble of all finished trials is chosen and compared with the winner, too.
+        latency: The most milliseconds that the ensemble may take for one face, one member after another; None for no
+            limit.
     """
 
     top: int = 1
     seeds: int = 0
     splits: bool = True
     ensemble: bool = False
+    latency: float | None = None
 
 
 def compare(
@@ -49,8 +53,8 @@ def compare(
         The number of the winning trial, and: `rules`; `candidates`, each with `trial`, `family`, `config`, `seconds`,
         `val_accuracy_mean`, `val_accuracy_ci`, `seeds`, `splits`, `refitted`, `failed` and `mcnemar_p` (against the
         leader); `leader` and `runner_up`, trials; `told_apart`, those that the leader is significantly better than;
-        `mcnemar_p`, of the winner against the runner-up; `optimism`; `calibration`, `val_recall` (by class) and
-        `recall_by_emotion` of the winner on validation; `ensemble`, None unless the rules ask for it.
+        `mcnemar_p`, of the winner against the runner-up; `optimism`; `calibration`, `thresholds`, `val_recall` (by
+        class) and `recall_by_emotion` of the winner on validation; `ensemble`, None unless the rules ask for it.
     """
     data = load_training(run.data_spec(), cache)
     run.check_data(data)
@@ -72,9 +76,10 @@ def compare(
         **chosen,
         "optimism": _optimism(faces, correct),
         "calibration": asdict(calibrate(faces.labels, probabilities[winner])),
+        "thresholds": [part.model_dump() for part in thresholds(faces.labels, probabilities[winner])],
         "val_recall": list(score(faces.labels, probabilities[winner]).recall),
         "recall_by_emotion": recall_by_emotion(faces, probabilities[winner]),
-        "ensemble": _ensemble(finished, faces, probabilities, winner) if rules.ensemble else None,
+        "ensemble": _ensemble(run, finished, faces, probabilities, winner, rules.latency) if rules.ensemble else None,
     }
 
 
@@ -136,13 +141,34 @@ def _optimism(faces: Faces, correct: NDArray[np.bool_]) -> dict[str, Any]:
     return {"val_accuracy": best, "expected": expected, "corrected": best - expected, "trials": len(correct)}
 
 
+def _costs(
+    run: RunFolder, finished: list[TrialRecord], faces: Faces, probabilities: NDArray[np.float32], limit: float
+) -> Costs:
+    """What the trials that may enter an ensemble cost, in milliseconds for one face."""
+    places = best_alone(faces.labels, probabilities)
+    each = np.full(len(finished), np.inf)
+    each[places] = latencies(run, [finished[place] for place in places], faces.images)
+    if each.min() > limit:
+        raise InputError(
+            f"an ensemble within {limit:g} ms: the fastest of the trials that may enter it takes {each.min():.2f} ms"
+        )
+    # a fold that ranks the trials otherwise may only choose among those that were timed
+    return Costs(each, limit)
+
+
 def _ensemble(
-    finished: list[TrialRecord], faces: Faces, probabilities: NDArray[np.float32], winner: int
+    run: RunFolder,
+    finished: list[TrialRecord],
+    faces: Faces,
+    probabilities: NDArray[np.float32],
+    winner: int,
+    limit: float | None,
 ) -> dict[str, Any]:
     """An ensemble of all finished trials, its figures by cross-validation, beside those of the winner."""
     labels = faces.labels
-    weights = greedy_weights(labels, probabilities)
-    predicted = cross_validated(labels, probabilities)
+    costs = None if limit is None else _costs(run, finished, faces, probabilities, limit)
+    weights = greedy_weights(labels, probabilities, costs=costs)
+    predicted = cross_validated(labels, probabilities, costs)
     scores, single = score(labels, predicted), score(labels, probabilities[winner])
     ours, theirs = predicted.argmax(axis=1) == labels, probabilities[winner].argmax(axis=1) == labels
     return {
@@ -151,12 +177,14 @@ def _ensemble(
             for place in np.argsort(-weights, kind="stable")
             if weights[place] > 0
         ],
+        "milliseconds": None if costs is None else float(costs.each[weights > 0].sum()),
         "val_accuracy": scores.accuracy,
         "val_accuracy_ci": list(accuracy_interval(scores.confusion)),
         "val_log_loss": scores.log_loss,
         "gain": scores.accuracy - single.accuracy,
         "gain_ci": list(gain_interval(labels, ours, theirs)),
         "mcnemar_p": mcnemar(ours, theirs),
+        "thresholds": [part.model_dump() for part in thresholds(labels, predicted)],
         "in_sample_accuracy": score(labels, blend(weights, probabilities)).accuracy,
     }
 

@@ -8,7 +8,7 @@ from spaces.errors import InputError
 from spaces.features import FeatureConfig
 from spaces.forest import ForestConfig
 from spaces.joint import parse_config
-from spaces.resnet import ResnetConfig
+from spaces.resnet import STEMMED, ResnetConfig
 from spaces.svm import SvmConfig
 
 
@@ -62,7 +62,7 @@ def _forest(config: ForestConfig) -> str:
 
 def _resnet(config: ResnetConfig) -> str:
     words: list[str] = [config.arch]
-    if config.stem != "imagenet" and config.arch != "vgg16":
+    if config.stem != "imagenet" and config.arch in STEMMED:
         words.append(f"{config.stem}_stem")
     words += [
         f"weights={config.weights}",
@@ -100,6 +100,8 @@ def _features(features: FeatureConfig) -> list[str]:
         words.append(features.contrast)
     if features.pca:
         words.append(f"pca={features.pca}{' whiten' if features.whiten else ''}")
+        if features.discriminants != "none":
+            words.append(f"discriminants={features.discriminants}")
     if features.mirror:
         words.append("mirror")
     if features.shift:

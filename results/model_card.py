@@ -3,50 +3,60 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from results.describe import describe
-from results.manifest import Manifest
+from results.manifest import EnsembleFigures, Manifest, ValidationFigures
+from results.readings import Figures
 from results.selection_view import with_interval
 from trainables.data.spec import DataSpec
 
 _CARD = """---
 {front}---
 
-# {run}, trial {trial}: facial expressions in three classes
+# {title}
 
-A model of the family {family} that tells {classes} faces apart: `{config}`, trained to full fidelity ({fidelity}) with
-seed {seed}. `fertune` chose it among the trials of one search by its balanced accuracy on validation.
+{summary}
 
-## How to use
+## Model Details
+
+{details}
+
+## Uses
+
+It takes pictures of faces and gives the probabilities of {classes}. It tells what an expression looks like in a
+picture, not what a person feels; do not use it to judge people, at work, in school or anywhere else.
+
+## How to Get Started with the Model
 
 ```
 fertune predict PATH_OF_THIS_FOLDER image.jpg
+fertune demo PATH_OF_THIS_FOLDER
 ```
 
-This finds the face first, crops it and resizes it to {side} x {side} gray pixels. Every file is checked against its
-sha256 in `manifest.json` before it is read, and nothing is unpickled.
+This finds the faces first, crops them and resizes them to {side} x {side} gray pixels. Every file is checked against
+its sha256 in `manifest.json` before it is read, and nothing is unpickled.
 
-## Training data
+{onnx}
+
+## Training Details
 
 {data}
 
-## Metrics
+## Evaluation
 
 Accuracy is balanced accuracy, the mean of the three recalls; brackets hold 95 % bootstrap intervals.
 
-| split | accuracy | macro-F1 | log-loss (nats) | recall {recalls} |
-|---|---|---|---|---|
-{rows}
+{metrics}
 
 {readings}
+{thresholds}
+## Bias, Risks, and Limitations
 
-## Limits
-
-The model was chosen on validation, so its validation figures are optimistic. Its labels were given by people to
-pictures, often posed ones: it tells what an expression looks like, not what a person feels. How well it does on people
-or pictures unlike its training data has not been measured; do not use it to judge people.
+{chosen}, so its validation figures are optimistic. Its labels were given by people to pictures, often posed ones. How
+well it does on people or pictures unlike its training data has not been measured here; `fertune evaluate` measures it.
 
 ## Provenance
 
@@ -55,47 +65,135 @@ or pictures unlike its training data has not been measured; do not use it to jud
 ```
 """
 
+_ONNX = """`model.onnx` holds all of it, features and scaling too, for any runtime of ONNX (opset {opset}):
+
+```python
+runtime = onnxruntime.InferenceSession("model.onnx")
+(probabilities,) = runtime.run(None, {{"faces": faces}})  # faces: uint8, (n, {side}, {side}), cropped as above
+```
+
+When it was exported, ONNX Runtime and the model in float32 gave the same label for {same_labels} of {faces} drawn
+faces; the largest difference between their probabilities was {largest_difference:.2g}, the mean
+{mean_difference:.2g}."""
+
 
 def model_card(manifest: Manifest) -> str:
     """The card of the artifact with this manifest (whose `files` may still be empty).
 
     Raises:
-        InputError: If the config is none of any family.
+        InputError: If a config is none of any family.
     """
-    front = {
-        "license": "unknown",
-        "library_name": "fertune",
-        "pipeline_tag": "image-classification",
-        "tags": ["facial-expression-recognition", manifest.family.value],
-        "metrics": ["accuracy", "f1"],
-    }
+    ensemble = bool(manifest.members)
+    origin = "an ensemble" if ensemble else f"trial {manifest.trial}"
+    onnx = manifest.onnx
+    side = manifest.preprocessing.side
     return _CARD.format(
-        front=yaml.safe_dump(front, sort_keys=False),
-        run=manifest.run,
-        trial=manifest.trial,
-        family=manifest.family,
+        front=yaml.safe_dump(_front_matter(manifest), sort_keys=False, allow_unicode=True),
+        title=f"{manifest.run}, {origin}: facial expressions in three classes",
+        summary=_summary(manifest),
+        details="\n".join(_details(manifest)),
         classes=_listing(manifest.classes),
-        config=describe(manifest.config),
-        fidelity=manifest.fidelity,
-        seed=manifest.seed,
-        side=manifest.preprocessing.side,
+        side=side,
+        onnx="There is no ONNX file in it." if onnx is None else _ONNX.format(side=side, **onnx.model_dump()),
         data=_data(manifest.data) + _pretraining(manifest),
-        recalls=" / ".join(manifest.classes),
-        rows="\n".join(_rows(manifest)),
+        metrics="\n".join(_metrics(manifest)),
         readings=_readings(manifest),
+        thresholds=_thresholds(manifest),
+        chosen="The members were picked on validation" if ensemble else "The model was chosen on validation",
         provenance=json.dumps(manifest.provenance, indent=2),
     )
 
 
-def _rows(manifest: Manifest) -> list[str]:
+def _front_matter(manifest: Manifest) -> dict[str, Any]:
+    """What the Hub reads, its `model-index` included: the figures with the data they were measured on."""
+    families = {member.family.value for member in manifest.members} or {str(manifest.family)}
+    results = []
+    for split, figures in _measured(manifest):
+        results.append(
+            {
+                "task": {"type": "image-classification", "name": "facial expression recognition"},
+                "dataset": {
+                    "type": "image-folder",
+                    "name": Path(manifest.data.source).name,
+                    "split": split,
+                },
+                "metrics": [
+                    {"type": "accuracy", "name": "balanced accuracy", "value": figures.accuracy},
+                    *([] if isinstance(figures, EnsembleFigures) else [_f1(figures)]),
+                ],
+            }
+        )
+    return {
+        "license": "unknown",
+        "library_name": "fertune",
+        "pipeline_tag": "image-classification",
+        "tags": ["facial-expression-recognition", *sorted(families), *(["onnx"] if manifest.onnx else [])],
+        "metrics": ["accuracy", "f1"],
+        "model-index": [{"name": manifest.run, "results": results}],
+    }
+
+
+def _f1(figures: ValidationFigures | Figures) -> dict[str, Any]:
+    return {"type": "f1", "name": "macro-F1", "value": figures.macro_f1}
+
+
+def _summary(manifest: Manifest) -> str:
+    if manifest.members:
+        return (
+            f"An ensemble of {len(manifest.members)} models: the weighted mean of their probabilities. `fertune` chose "
+            "members and weights among the trials of one search, greedily on validation."
+        )
+    assert manifest.config is not None, "a manifest without members has a config"
+    return (
+        f"A model of the family {manifest.family}: `{describe(manifest.config)}`, trained to full fidelity "
+        f"({manifest.fidelity}) with seed {manifest.seed}. `fertune` chose it among the trials of one search by its "
+        "balanced accuracy on validation."
+    )
+
+
+def _details(manifest: Manifest) -> list[str]:
+    if not manifest.members:
+        return [f"- family: {manifest.family}", f"- label: {manifest.decision}"]
+    rows = ["| trial | family | weight | config |", "|---|---|---|---|"]
+    rows += [f"| {m.trial} | {m.family} | {m.weight:.3f} | `{describe(m.config)}` |" for m in manifest.members]
+    return [*rows, "", f"- label: {manifest.decision}"]
+
+
+def _measured(manifest: Manifest) -> list[tuple[str, ValidationFigures | EnsembleFigures | Figures]]:
     metrics = manifest.metrics
-    rows = []
-    for split, figures in (("validation", metrics.validation), ("test", metrics.test)):
-        if figures is not None:
-            accuracy = with_interval(figures.accuracy, figures.accuracy_ci)
-            recall = " / ".join(f"{share:.4f}" for share in figures.recall)
-            rows.append(f"| {split} | {accuracy} | {figures.macro_f1:.4f} | {figures.log_loss:.4f} | {recall} |")
+    found: list[tuple[str, ValidationFigures | EnsembleFigures | Figures]] = [("validation", metrics.validation)]
+    return [*found, ("test", metrics.test)] if metrics.test else found
+
+
+def _metrics(manifest: Manifest) -> list[str]:
+    figures = manifest.metrics.validation
+    if isinstance(figures, EnsembleFigures):
+        accuracy, gain = with_interval(figures.accuracy, figures.accuracy_ci), figures.gain
+        return [
+            f"Validation, cross-validated: accuracy {accuracy}, log-loss {figures.log_loss:.4f}; against the single "
+            f"winner {gain:+.4f} [{figures.gain_ci[0]:+.4f}, {figures.gain_ci[1]:+.4f}], McNemar's p = "
+            f"{figures.mcnemar_p:.2g}."
+        ]
+    rows = [
+        f"| split | accuracy | macro-F1 | log-loss (nats) | recall {' / '.join(manifest.classes)} |",
+        "|---|---|---|---|---|",
+    ]
+    for split, measured in _measured(manifest):
+        assert not isinstance(measured, EnsembleFigures), "an ensemble has not met the test set"
+        accuracy = with_interval(measured.accuracy, measured.accuracy_ci)
+        recall = " / ".join(f"{share:.4f}" for share in measured.recall)
+        rows.append(f"| {split} | {accuracy} | {measured.macro_f1:.4f} | {measured.log_loss:.4f} | {recall} |")
     return rows
+
+
+def _thresholds(manifest: Manifest) -> str:
+    if not manifest.thresholds:
+        return ""
+    rows = [f"| {t.confidence:.3f} | {t.coverage:.1%} | {t.accuracy:.4f} |" for t in manifest.thresholds]
+    return (
+        "\nWhere faces are passed over whose label has a lower probability (validation; each face counts "
+        "once):\n\n| least probability | faces left | right |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+    )
 
 
 def _readings(manifest: Manifest) -> str:
@@ -126,10 +224,9 @@ def _data(spec: DataSpec) -> str:
 
 
 def _pretraining(manifest: Manifest) -> str:
-    """A sentence on the backbone if the model began with `faces` weights, else nothing."""
-    features = manifest.config.get("features", {"kind": None})
-    weights = features.get("weights") if features["kind"] == "embedding" else manifest.config.get("weights")
-    if weights != "faces":
+    """A sentence on the backbone if a model began with `faces` weights, else nothing."""
+    configs = [member.config for member in manifest.members] or [manifest.config or {}]
+    if "faces" not in map(_weights, configs):
         return ""
     entries = manifest.provenance.get("weights", {}).values()
     records = [entry["pretraining"] for entry in entries if entry.get("pretraining")]
@@ -138,6 +235,13 @@ def _pretraining(manifest: Manifest) -> str:
         f" The backbone had been pretrained on the clean training faces of all seven emotions{amount}, those in "
         "validation or test held out."
     )
+
+
+def _weights(config: dict[str, Any]) -> str | None:
+    """What the network of a config began with, None if it has none."""
+    features = config.get("features", {"kind": None})
+    weights: str | None = features.get("weights") if features["kind"] == "embedding" else config.get("weights")
+    return weights
 
 
 def _listing(words: Sequence[str]) -> str:

@@ -1,5 +1,7 @@
 """What trials said of the validation faces, as their checkpoints keep it."""
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,21 @@ from spaces.errors import InputError
 from trainables.checkpoint import VALIDATION
 from trainables.data.faceset import Labels
 from trainables.metrics import score
+
+
+def kept_model(run: RunFolder, record: TrialRecord) -> Path:
+    """The folder of the model in the last checkpoint of `record`, which has a measurement.
+
+    Raises:
+        InputError: If the model was not kept.
+    """
+    folder = run.path / record.measurements[-1].checkpoint / "model"
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: the model of trial {record.trial} is not there; a search keeps those of the best trials of "
+            f"each family, as many as `models` in its plan says"
+        )
+    return folder
 
 
 def kept_probabilities(run: RunFolder, record: TrialRecord, labels: Labels) -> NDArray[np.float32]:

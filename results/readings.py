@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from results.journal import read_lines
 from results.leaderboard import TrialRecord
-from results.predictions import kept_probabilities
+from results.predictions import kept_model, kept_probabilities
 from results.run_folder import RunFolder
 from results.statistics import Interval, accuracy_interval
 from trainables.data.protocol import load_test, load_training
@@ -88,7 +88,7 @@ def read_test(run: RunFolder, winner: TrialRecord, cache: Path) -> Reading:
     run.check_data(data)
     validation = score(data.validation.labels, kept_probabilities(run, winner, data.validation.labels))
     checkpoint = winner.measurements[-1].checkpoint
-    model = load_model(winner.family, run.path / checkpoint / "model")
+    model = load_model(winner.family, kept_model(run, winner))
     test = load_test(spec, cache)
     scores = score(test.labels, model.predict_proba(test.images))
     return Reading(

@@ -17,7 +17,7 @@ from results.leaderboard import TrialRecord
 from results.run_folder import RunFolder, write_whole
 from spaces.errors import InputError
 from spaces.joint import parse_config
-from spaces.resnet import Arch, ResnetConfig
+from spaces.resnet import ResnetConfig
 from trainables.base import Task, TrainingError
 from trainables.data.protocol import TrainingData, load_pretraining, load_training
 from trainables.data.spec import DataSpec
@@ -123,7 +123,8 @@ class _Workshop:
         )
         began = time.perf_counter()
         try:
-            learner = build_learner(config, Task(data.train, seed, scale, self._threads, weights))
+            task = Task(data.train, seed, scale, self._threads, weights, self._run.cache(self._cache))
+            learner = build_learner(config, task)
             limit_threads(self._threads)
             learner.fit_to(scale.maximum)
             probabilities = learner.predict_proba(data.validation.images)
@@ -165,7 +166,7 @@ def starting_weights(
     return {weights_key(*start): path.resolve()}
 
 
-def _start_of(record: TrialRecord) -> tuple[Arch, str] | None:
+def _start_of(record: TrialRecord) -> tuple[str, str] | None:
     """The architecture and weights that a trial's network starts from; None if it has no network."""
     config = parse_config(record.config)
     if isinstance(config, ResnetConfig):

@@ -10,6 +10,7 @@ from results.leaderboard import TrialRecord
 from results.report_facts import Facts
 from results.report_plot import COLOURS, STATUS_COLOURS, plot, status_word, with_gaps
 from results.schema import Measurement, Status, TrialEnd
+from results.sharing import Shared, shared
 from spaces.family import Family
 
 
@@ -41,6 +42,7 @@ class CostRow:
         trials: Its trials.
         seconds: Seconds of all of them, of which `finished_seconds` went into finished ones.
         share: Of the seconds of all families.
+        shared: What they found in shared work.
         in_memory: Trials that found the prepared data in their worker's memory, of those measured.
         measured: Trials with a measurement.
     """
@@ -50,6 +52,7 @@ class CostRow:
     seconds: float
     finished_seconds: float
     share: float
+    shared: Shared
     in_memory: int
     measured: int
 
@@ -189,6 +192,7 @@ def costs(records: Sequence[TrialRecord]) -> list[CostRow]:
                 seconds=seconds,
                 finished_seconds=sum(record.seconds for record in mine if record.status is Status.FINISHED),
                 share=seconds / total if total else 0.0,
+                shared=shared(mine),
                 in_memory=sum(measured.cache_hit for measured in first),
                 measured=len(first),
             )

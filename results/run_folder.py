@@ -11,6 +11,7 @@ from spaces.errors import InputError
 from spaces.fidelity import Fidelity
 from spaces.joint import JointSpace
 from spaces.resnet import ResnetConfig
+from trainables.cache import SHARED, Cache
 from trainables.data.protocol import TrainingData
 from trainables.data.spec import DataSpec
 
@@ -85,6 +86,11 @@ class RunFolder:
     def pretraining(self) -> ResnetConfig:
         """How the saved plan has the backbone of `faces` weights pretrained."""
         return self._section("pretraining", ResnetConfig)
+
+    def cache(self, folder: Path) -> Cache | None:
+        """The work that trials share in the node's cache `folder`; None if the saved plan shares nothing."""
+        size = self.plan_values().get("cache", "off")
+        return None if size == "off" else Cache(folder / SHARED, int(float(size) * 1e9))
 
     def _section(self, name: str, kind: type[Section]) -> Section:
         try:

@@ -65,11 +65,16 @@ class Measurement(_TrialEvent):
         val_log_loss: In nats.
         val_recall: Recall of negative, neutral, positive.
         fit_seconds: Seconds spent in training since the trial began.
+        predict_seconds: Seconds spent in predicting validation since the trial began; None if unknown.
         total_seconds: Seconds spent in all since the trial began, set-up and validation included.
         images_per_second: Training images seen a second since the last measurement.
         train_loss: Mean training loss since the last measurement, where the family has one.
         learning_rate: Learning rate of the head now, where the family has one.
         cache_hit: Whether the worker found the prepared data in memory.
+        cache_hits: Pieces of shared work found since the trial began; `cache_misses` were computed by the trial itself.
+        cache_bytes: Bytes of what was found.
+        cache_seconds_saved: Seconds that computing it would have taken, less those that finding it took.
+        start_seconds: Seconds from the hand-out of the trial to a worker until training could begin; None if unknown.
         checkpoint: Folder of the checkpoint, relative to the run.
     """
 
@@ -80,11 +85,17 @@ class Measurement(_TrialEvent):
     val_log_loss: float = Field(ge=0)
     val_recall: tuple[float, float, float]
     fit_seconds: float = Field(ge=0)
+    predict_seconds: float | None = Field(default=None, ge=0)
     total_seconds: float = Field(ge=0)
     images_per_second: float = Field(ge=0)
     train_loss: float | None = None
     learning_rate: float | None = None
     cache_hit: bool
+    cache_hits: int = Field(default=0, ge=0)
+    cache_misses: int = Field(default=0, ge=0)
+    cache_bytes: int = Field(default=0, ge=0)
+    cache_seconds_saved: float = 0.0
+    start_seconds: float | None = Field(default=None, ge=0)
     checkpoint: str
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from results.calibration import Threshold
 from results.comparison import Rules, compare
 from results.journal import LineWriter
 from results.leaderboard import TrialRecord, ranked, record_json, trials_in
@@ -103,6 +104,29 @@ def selected(run: RunFolder) -> TrialRecord:
     if kept is None or kept.finished != _checkpoints(finished):
         return finished[0]
     return next(record for record in finished if record.trial == kept.winner)
+
+
+def selected_thresholds(run: RunFolder, winner: TrialRecord) -> tuple[Threshold, ...]:
+    """The thresholds of `winner` if the last selection chose it and still holds, else none."""
+    kept = _kept(run)
+    if kept is None or kept.finished != _checkpoints(_finished(run)) or kept.winner != winner.trial:
+        return ()
+    return tuple(Threshold.model_validate(values) for values in kept.compared.get("thresholds", ()))
+
+
+def selected_ensemble(run: RunFolder) -> tuple[list[TrialRecord], dict[str, Any]]:
+    """The trials in the ensemble of the last selection, in the order of its members, and what was found of it.
+
+    Raises:
+        InputError: If there is none, or further trials have finished since.
+    """
+    finished = _finished(run)
+    kept = _kept(run)
+    if kept is None or kept.compared.get("ensemble") is None or kept.finished != _checkpoints(finished):
+        raise InputError(f"{run.path}: no ensemble of its finished trials; `fertune select RUN --ensemble` makes one")
+    found: dict[str, Any] = kept.compared["ensemble"]
+    by_trial = {record.trial: record for record in finished}
+    return [by_trial[part["trial"]] for part in found["members"]], found
 
 
 @contextmanager

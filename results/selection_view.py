@@ -141,8 +141,10 @@ def ensemble_lines(found: dict[str, Any] | None) -> list[str]:
         return []
     members = ", ".join(f"trial {part['trial']} ({part['family']}) {part['weight']:.0%}" for part in found["members"])
     gain, (low, high) = found["gain"], found["gain_ci"]
+    took = "" if found["milliseconds"] is None else f", {found['milliseconds']:.1f} ms a face"
     return [
-        f"ensemble of {members}: validation accuracy {with_interval(found['val_accuracy'], found['val_accuracy_ci'])}, "
+        f"ensemble of {members}{took}: validation accuracy "
+        f"{with_interval(found['val_accuracy'], found['val_accuracy_ci'])}, "
         f"log-loss {found['val_log_loss']:.4f} (cross-validated)",
         f"against the winner: {gain:+.4f} [{low:+.4f}, {high:+.4f}], McNemar's p = {found['mcnemar_p']:.2g}; "
         f"it has not met the test set",

@@ -35,6 +35,10 @@ _SCALARS = {
     "training/learning_rate": "learning_rate",
     "cost/total_seconds": "total_seconds",
     "cost/images_per_second": "images_per_second",
+    "cache/hits": "cache_hits",
+    "cache/misses": "cache_misses",
+    "cache/bytes": "cache_bytes",
+    "cache/seconds_saved": "cache_seconds_saved",
 }
 
 

@@ -18,7 +18,7 @@ from rich.text import Text
 from cluster.errors import ClusterError
 from results.run_folder import RunFolder
 from results.schema import Status
-from search import cli_cluster, cli_data
+from search import cli_cluster, cli_data, cli_model
 from search import plan as plans
 from search.cli_output import Output
 from spaces.errors import InputError
@@ -33,6 +33,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_cluster.app, name="cluster")
+app.add_typer(cli_model.app)
 
 PlanFile = Annotated[Path | None, typer.Argument(metavar="PLAN", help="The plan, a YAML file; see examples/.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, such as runs/quick.")]
@@ -217,6 +218,9 @@ def select(
     seeds: Annotated[int, typer.Option(min=0, help="Refits of each compared trial, each with another seed.")] = 0,
     splits: Annotated[bool, typer.Option(help="Give each refit another split of training and validation.")] = True,
     ensemble: Annotated[bool, typer.Option("--ensemble", help="Compare an ensemble with the winner.")] = False,
+    latency: Annotated[
+        float | None, typer.Option(min=0, help="Milliseconds that the ensemble may take for one face.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Compare the best trials, and let the winner meet the test set, once."""
@@ -224,8 +228,10 @@ def select(
     from results.selection import select as choose
     from results.selection_view import render
 
+    if latency is not None and not ensemble:
+        raise InputError(f"--latency {latency:g} limits an ensemble: give --ensemble, too")
     output = Output(json)
-    rules = Rules(top, seeds, splits, ensemble)
+    rules = Rules(top, seeds, splits, ensemble, latency)
     selection = choose(
         _learned(run), cache_folder(), rules, lambda line: output.progress.print(Text(line), soft_wrap=True)
     )
@@ -266,29 +272,19 @@ def refit(
 def export(
     run: RunArgument,
     out: Annotated[Path | None, typer.Option(help="Folder to make; default: exports/ and the run's name.")] = None,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="Write the ensemble of the last `select --ensemble` instead.")
+    ] = False,
+    onnx: Annotated[bool, typer.Option(help="Write model.onnx too, and compare ONNX Runtime with the model.")] = True,
     json: Json = False,
 ) -> None:
     """Write the selected model, else the incumbent, as an artifact that can be copied and used anywhere."""
     from results.export import export as write
 
     folder = _learned(run)
-    written = write(folder, out or Path("exports") / folder.path.resolve().name)
+    name = folder.path.resolve().name + ("-ensemble" if ensemble else "")
+    written = write(folder, out or Path("exports") / name, ensemble, onnx)
     Output(json).show(written, Text(f"exported to {written['artifact']}"))
-
-
-@app.command()
-def predict(
-    artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="The folder of an exported model.")],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Pictures, or folders of them.")],
-    json: Json = False,
-) -> None:
-    """Predict the expression of the face in each picture."""
-    from results.export import load_artifact
-    from results.predict import predict as predict_images
-    from results.predict import table
-
-    predictions = predict_images(load_artifact(artifact), images)
-    Output(json).show(predictions, table(predictions))
 
 
 def cache_folder() -> Path:

@@ -148,7 +148,13 @@ class Engine:
         self._waiting.remove(number)
         self._live.add(number)
         record = self.trials[number]
-        return Assignment(trial=number, config=parse_config(record.config), seed=record.seed, recorded=record.fidelity)
+        return Assignment(
+            trial=number,
+            config=parse_config(record.config),
+            seed=record.seed,
+            recorded=record.fidelity,
+            handed=time.time(),
+        )
 
     def _choose(self) -> int | None:
         """A waiting trial that fits: one for the warm worker that has just become free, else the oldest.

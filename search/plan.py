@@ -9,14 +9,15 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 
 from results.run_folder import write_whole
 from search.budget import Budget
-from search.sections import Cluster, Fake, Resources, Section
+from search.sections import CacheSize, Cluster, Fake, Resources, Section
+from spaces.domain import FloatRange
 from spaces.errors import InputError
 from spaces.family import Family
 from spaces.fidelity import Fidelity
 from spaces.forest import ForestConfig
 from spaces.joint import JointSpace
 from spaces.points import point_of
-from spaces.resnet import Arch, ResnetConfig, Stem
+from spaces.resnet import ResnetConfig, Stem
 from spaces.svm import SvmConfig
 from trainables.data.spec import DataSpec
 
@@ -25,6 +26,8 @@ SchedulerName: TypeAlias = Literal["asha", "median", "none"]
 Tracker: TypeAlias = Literal["mlflow", "wandb"]
 Rungs: TypeAlias = Literal["family", "shared"]
 
+# So many epochs pass before a trial sees a view of a face again.
+SHARED_VIEWS = 8
 
 PRETRAINING = ResnetConfig(
     epochs=12,
@@ -62,6 +65,8 @@ class Plan(Section):
             noisy (docs/log.md has the simulation). Unused by the other schedulers.
         budget: When the search ends.
         pretraining: How the backbone of `faces` weights is pretrained, where the space names them.
+        cache: How large the work that trials share may become on each node, in GB, or `off`.
+        models: How many models are kept of each family, the best ones; validation probabilities are always kept.
         resources: What a trial occupies, by family.
         cluster: Where the search runs.
         track: A tracker that is told of trials as well; MLFLOW_TRACKING_URI, or wandb's own settings, say where it is.
@@ -80,6 +85,8 @@ class Plan(Section):
     margin: float = Field(default=0.01, ge=0, le=0.5)
     budget: Budget
     pretraining: ResnetConfig = PRETRAINING
+    cache: CacheSize = 10.0
+    models: int = Field(default=10, ge=1)
     resources: Resources = Resources()
     cluster: Cluster = Cluster()
     track: Tracker | None = None
@@ -91,14 +98,30 @@ class Plan(Section):
         return tuple(point_of(self.space, point) for point in self.points)
 
     @property
+    def cache_bytes(self) -> int | None:
+        """How large shared work may become, None if nothing is to be shared."""
+        return None if self.cache == "off" else int(self.cache * 1e9)
+
+    @property
+    def shared_views(self) -> int:
+        """How many augmented views of each training face networks with frozen stages share.
+
+        Zero where the strength of augmentation or erasing is drawn from a range: no two trials would have the same.
+        """
+        resnet = self.space.resnet
+        ranges = any(isinstance(domain, FloatRange) for domain in (resnet.augment, resnet.erasing))
+        return 0 if ranges else SHARED_VIEWS
+
+    @property
     def needs_pretraining(self) -> bool:
         """Whether a trial may start from `faces` weights."""
         return any(weights == "faces" for _, _, weights in self.starting_weights)
 
     @property
-    def starting_weights(self) -> tuple[tuple[str, Arch, str], ...]:
+    def starting_weights(self) -> tuple[tuple[str, str, str], ...]:
         """What networks may start from: the field that names the architecture, the architecture, and its weights."""
-        space, found = self.space, []
+        space = self.space
+        found: list[tuple[str, str, str]] = []
         if Family.RESNET in space.families:
             found += [("resnet.arch", arch, weights) for arch in space.resnet.arch for weights in space.resnet.weights]
         for family, features in ((Family.SVM, space.svm.features), (Family.FOREST, space.forest.features)):

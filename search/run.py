@@ -25,13 +25,13 @@ from search.engine import Engine
 from search.plan import Plan, write_plan
 from search.progress import Progress
 from search.provenance import provenance
+from search.quota import Quota
 from search.room import Room
 from search.searcher import Searcher
 from search.tracking import check_tracker, tracking_callbacks
 from search.weights import check_same_weights, find_weights, pretrain, weights_provenance
 from spaces.errors import InputError
 from spaces.family import Family
-from trainables.checkpoint import TrialCheckpoints
 from trainables.data.protocol import TrainingData, load_training
 
 
@@ -127,7 +127,9 @@ def _session(
         with board, Progress(engine, console) as progress, _interruptible(engine):
             engine.listen(board.hear)
             engine.listen(progress.hear)
-            engine.listen(lambda event: _forget_state(run, event))
+            quota = Quota(run.checkpoints, plan.models, engine.trials.__getitem__)
+            quota.replay(engine.trials.values())
+            engine.listen(lambda event: quota.end(event.trial) if isinstance(event, TrialEnd) else None)
             engine.begin()
             weights = pretrain(plan, engine, cache, room.cpus, found, progress.say)
             if weights is not None:
@@ -164,6 +166,8 @@ def _search(
         scale=plan.fidelity,
         threads={family: room.shape(family).cpus for family in Family},
         weights=weights,
+        cache_bytes=plan.cache_bytes,
+        views=plan.shared_views,
         fake_seconds=plan.fake.seconds if plan.fake else None,
     )
 
@@ -211,12 +215,6 @@ def _remember_weights(run: RunFolder, weights: dict[str, Path]) -> None:
     values, now = run.provenance_values(), weights_provenance(weights)
     check_same_weights(values.get("weights", {}), now)
     write_whole(run.provenance, json.dumps({**values, "weights": now}, indent=2))
-
-
-def _forget_state(run: RunFolder, event: Event) -> None:
-    """A stopped trial will not go on: keep its model and validation probabilities, not its optimizer."""
-    if isinstance(event, TrialEnd) and event.status is Status.STOPPED:
-        TrialCheckpoints(run.checkpoints, event.trial).drop_state()
 
 
 def _check_new(run: RunFolder) -> None:

@@ -1,8 +1,8 @@
 """Sections of the plan: what a trial occupies, where the search runs, and trials that only wait."""
 
-from typing import Self
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from cluster.address import LOCAL, check_address
 from spaces.family import Family
@@ -12,6 +12,20 @@ class Section(BaseModel):
     """A group of fields, each known by name; an unknown one is a mistake."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _size_or_off(value: Any) -> Any:
+    """YAML reads a plain `off` as false, and pydantic would take true for 1."""
+    if value is False:
+        return "off"
+    if value is True or (isinstance(value, str) and value != "off"):
+        raise ValueError(f"received {value!r}; allowed are a size in GB and off")
+    return value
+
+
+CacheSize: TypeAlias = Annotated[
+    Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["off"], BeforeValidator(_size_or_off)
+]
 
 
 class FamilyResources(Section):

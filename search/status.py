@@ -10,6 +10,7 @@ from results.journal import read_events
 from results.leaderboard import TrialRecord, record_json, trials_of
 from results.run_folder import RunFolder
 from results.schema import Status, TrialEnd
+from results.sharing import Shared, shared
 from search.budget import Budget, Patience, Spend, spend
 from search.engine import searching_seconds
 from search.plan import Plan, read_plan
@@ -17,7 +18,7 @@ from search.room import Room
 
 
 def status_of(run: RunFolder) -> dict[str, Any]:
-    """Counts, seconds, spend, budget and incumbent of `run`; `active` says whether a driver is searching it now."""
+    """Counts, seconds, spend, shared work, budget and incumbent of `run`; `active`: whether a driver is at it now."""
     events = read_events(run.measurements)
     records = trials_of(events)
     plan, patience = read_plan(run.plan), Patience()
@@ -36,6 +37,7 @@ def status_of(run: RunFolder) -> dict[str, Any]:
         "failed": sum(record.status is Status.FAILED for record in records),
         "seconds": searching_seconds(events),
         **spent._asdict(),
+        **shared(records)._asdict(),
         "without_improvement": patience.waited,
         "budget": plan.budget.model_dump(mode="json"),
         "incumbent": record_json(best) if best else None,
@@ -50,6 +52,7 @@ def status_text(info: dict[str, Any]) -> Text:
     if best:
         leader = f"{best['val_accuracy']:.4f}, trial {best['trial']}, {best['family']} {describe(best['config'])}"
     spent = Spend(info["cpu_seconds"], info["gpu_seconds"]).describe(Budget.model_validate(info["budget"]))
+    found = Shared(**{name: info[name] for name in Shared._fields})
     unfinished = "running" if info["active"] else "unfinished"
     counts = f"{info['finished']} finished, {info['stopped']} stopped, {info['failed']} failed"
     return Text(
@@ -58,6 +61,7 @@ def status_text(info: dict[str, Any]) -> Text:
         f"trials    {info['trials']}: {counts}, {info['running']} {unfinished}\n"
         f"time      {info['seconds']:.0f} s\n"
         f"spent     {spent}\n"
+        f"shared    {found.describe()}\n"
         f"waited    {info['without_improvement']} trials ended since the best one\n"
         f"best      {leader}"
     )

@@ -26,14 +26,13 @@ def find_weights(plan: Plan) -> dict[str, Path]:
     wanted = sorted({(arch, weights) for arch, weights in named if weights not in ("none", FACES)})
     if plan.fake or not wanted:
         return {}
-    from trainables.backbones import empty_net
-    from trainables.weights import load_backbone, resolve_weights, weights_key
+    from trainables.weights import load_embedding_net, resolve_weights, weights_key
 
     files = {}
     for arch, weights in wanted:
         path = resolve_weights(arch, weights)
         assert path is not None, "only none has no file"
-        load_backbone(empty_net(arch), path)
+        load_embedding_net(arch, path)
         files[weights_key(arch, weights)] = path.resolve()
     return files
 

@@ -8,6 +8,8 @@ from spaces.domain import Choices, FloatDomain, FloatRange, IntDomain, Space, Su
 
 Arch: TypeAlias = Literal["resnet18", "resnet34", "resnet50", "resnet101", "vgg16"]
 Stem: TypeAlias = Literal["imagenet", "half", "small"]
+# The architectures that may begin in different ways.
+STEMMED: tuple[Arch, ...] = ("resnet18", "resnet34", "resnet50", "resnet101")
 Schedule: TypeAlias = Literal["cosine", "one_cycle"]
 Stages: TypeAlias = Annotated[int, Field(ge=0, le=5)]
 ImageSize: TypeAlias = Annotated[int, Field(ge=32, le=224)]
@@ -122,7 +124,7 @@ class ResnetSpace(Space):
             values |= asked("backbone_lr")
         if values["unfreeze"] > 1:
             values |= asked("stage_decay")
-        if values["arch"] != "vgg16":
+        if values["arch"] in STEMMED:
             values |= asked("stem")
         values |= asked("epochs", "batch_size", "head_lr", "schedule", "weight_decay", "dropout", "label_smoothing")
         values |= asked("augment", "erasing", "mixup", "cutmix", "auxiliary", "ema", "image_size", "flip")

@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from trainables.data.demo import draw_faces
 from trainables.data.faceset import EMOTIONS, SIDE, TEST, TRAIN, FaceSet
 
 USAGE = {TRAIN: "Training", TEST: "PublicTest"}
@@ -61,3 +62,12 @@ def write_folder(path: Path, faces: FaceSet) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(cv2.imencode(".png", image)[1].tobytes())
     return path
+
+
+def two_faces() -> np.ndarray:
+    """A gray picture, 300 x 500, in which the cascade finds two drawn faces; the left one is twice as large."""
+    face = draw_faces(700).images[1]
+    picture = np.tile(np.linspace(90, 160, 500).astype(np.uint8), (300, 1))
+    picture[20:260, 20:260] = cv2.resize(face, (240, 240), interpolation=cv2.INTER_CUBIC)
+    picture[100:220, 330:450] = cv2.resize(face, (120, 120), interpolation=cv2.INTER_CUBIC)
+    return picture

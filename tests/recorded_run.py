@@ -37,6 +37,10 @@ def run_of_three(path: Path) -> RunFolder:
                     total_seconds=seconds,
                     images_per_second=1.0,
                     cache_hit=True,
+                    cache_hits=4,
+                    cache_misses=2,
+                    cache_bytes=2 * 10**9,
+                    cache_seconds_saved=30.0,
                     checkpoint="checkpoints/x",
                 )
             )

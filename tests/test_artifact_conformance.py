@@ -6,9 +6,12 @@ import shutil
 
 import numpy as np
 import pytest
+import yaml
 from finished_run import TINY, make_run
 
-from results.export import export, load_artifact
+from results.artifact import load_artifact
+from results.export import export
+from results.onnx_file import in_float32, run_onnx, session
 from results.selection import select
 from spaces.errors import InputError
 from spaces.family import Family
@@ -58,6 +61,20 @@ def test_nothing_in_it_is_a_pickle(artifact):
         assert not path.read_bytes().startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"))
 
 
+def test_onnx_runtime_gives_the_same_and_the_manifest_says_how_nearly(exported, artifact, cache):
+    images = load_training(exported[0].data_spec(), cache).validation.images
+    loaded = load_artifact(artifact)
+    exact = in_float32(loaded.manifest.family, artifact / "model").predict_proba(images)
+    found = run_onnx(session(artifact / "model.onnx", threads=1), images)
+    assert np.abs(found - exact).max(axis=1) == pytest.approx(np.zeros(len(images)), abs=0.12)  # a tree of nine
+    assert (found.argmax(axis=1) == exact.argmax(axis=1)).mean() > 0.99
+    onnx = loaded.manifest.onnx
+    assert (onnx.faces, onnx.opset) == (200, 20)
+    assert onnx.same_labels >= 198
+    assert onnx.mean_difference <= onnx.largest_difference < 0.12
+    assert f"same label for {onnx.same_labels} of 200" in (artifact / "README.md").read_text()
+
+
 def test_manifest_and_card_say_what_was_measured(exported, artifact):
     _, selection, _, _ = exported
     manifest = json.loads((artifact / "manifest.json").read_text())
@@ -68,8 +85,14 @@ def test_manifest_and_card_say_what_was_measured(exported, artifact):
     assert manifest["classes"] == ["negative", "neutral", "positive"]
     assert manifest["metrics"]["test"] == selection["test"]
     assert manifest["metrics"]["validation"]["accuracy"] == winner["val_accuracy"]
+    assert manifest["thresholds"][0]["coverage"] == 1.0
+    assert np.diff([row["confidence"] for row in manifest["thresholds"]]).min() >= 0
     card = (artifact / "README.md").read_text()
     assert card.startswith("---\n")
+    front = yaml.safe_load(card.split("---\n")[1])
+    (model,) = front["model-index"]
+    assert [entry["dataset"]["split"] for entry in model["results"]] == ["validation", "test"]
+    assert model["results"][1]["metrics"][0]["value"] == selection["test"]["accuracy"]
     for value in (winner["val_accuracy"], *selection["test"]["accuracy_ci"], *selection["test"]["recall"]):
         assert f"{value:.4f}" in card
 

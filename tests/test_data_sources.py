@@ -75,7 +75,7 @@ def test_csv_row_is_refused(tmp_path: Path, row: str, says: str) -> None:
         ("", "no column emotion, pixels, Usage; found none"),
         (f"emotion,pixels\n3,{PIXELS}", "no column Usage; found emotion, pixels"),
         ("\x00\x01\xff garbage", "no column emotion, pixels, Usage"),
-        (HEADER, "0 images, none of them in the training split"),
+        (HEADER, "no images in it"),
         (f"{HEADER}\n{GOOD}\n", "1 images, none of them in the test split; both splits are needed"),
         (f"{HEADER}\n{csv_row(FACES.images[0], usage='PrivateTest')}", "none of them in the training split"),
         (f'{HEADER}\n3,"{"1 " * 100_000}",Training', "row 1 (line 2): field larger than field limit"),
@@ -128,7 +128,7 @@ def test_csv_never_fails_but_by_a_sentence(tmp_path_factory: pytest.TempPathFact
     path = tmp_path_factory.mktemp("csv") / "fer2013.csv"
     path.write_text(f"{HEADER}\n{GOOD}\n{text}")
     with pytest.raises(InputError, match=re.escape("fer2013.csv")):
-        read_csv(path)
+        read_source(DataSpec(source=str(path)))
 
 
 def write_columns(path: Path, **changes: object) -> Path:

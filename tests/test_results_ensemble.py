@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, log_loss
 from sklearn.utils.class_weight import compute_sample_weight
 
-from results.ensemble import blend, cross_validated, greedy_weights
+from results.ensemble import Costs, blend, cross_validated, greedy_weights
 from results.folds import FOLDS, stratified_folds
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -92,3 +92,30 @@ def test_a_face_has_no_part_in_the_weights_that_predict_its_fold():
     rest = np.flatnonzero(fold)[1:]
     assert np.array_equal(before[rest], after[rest])
     assert not np.array_equal(before[~fold], after[~fold])
+
+
+@settings(max_examples=15, deadline=None)
+@given(SEEDS, st.integers(2, 7), st.floats(1, 10))
+def test_the_members_together_stay_within_the_limit(seed, models, limit):
+    labels, probabilities = made_up(seed, models)
+    each = np.random.default_rng(seed).uniform(0.2, 4, models)
+    each[0] = min(each[0], 1)
+    weights = greedy_weights(labels, probabilities, costs=Costs(each, limit))
+    assert weights.sum() == pytest.approx(1)
+    assert each[weights > 0].sum() <= limit + 1e-9
+    cross_validated(labels, probabilities, Costs(each, limit))
+
+
+def test_a_limit_that_all_stay_within_changes_nothing_and_one_that_none_does_is_told():
+    labels, probabilities = made_up(3, 5)
+    free = greedy_weights(labels, probabilities)
+    assert np.array_equal(greedy_weights(labels, probabilities, costs=Costs(np.ones(5), 5.0)), free)
+    with pytest.raises(ValueError, match="no model costs 0.5 or less"):
+        greedy_weights(labels, probabilities, costs=Costs(np.ones(5), 0.5))
+
+
+def test_a_model_that_is_not_to_be_had_is_never_chosen():
+    labels, probabilities = made_up(4, 5)
+    best = int(greedy_weights(labels, probabilities).argmax())
+    each = np.where(np.arange(5) == best, np.inf, 1.0)
+    assert greedy_weights(labels, probabilities, costs=Costs(each, 10.0))[best] == 0

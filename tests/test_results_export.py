@@ -7,7 +7,8 @@ import pytest
 import yaml
 from finished_run import TINY, make_run
 
-from results.export import export, load_artifact
+from results.artifact import load_artifact
+from results.export import export
 from results.run_folder import RunFolder
 from results.selection import select
 from spaces.errors import InputError
@@ -31,7 +32,7 @@ def with_manifest(artifact, **changes):
 
 
 def test_without_a_reading_there_are_no_test_figures_and_export_makes_none(run, tmp_path):
-    export(run, tmp_path / "artifact")
+    export(run, tmp_path / "artifact", onnx=False)
     assert not run.test_readings.exists()
     metrics = load_artifact(tmp_path / "artifact").manifest.metrics
     assert (metrics.test, metrics.test_readings, metrics.validation.accuracy_ci) == (None, 0, None)
@@ -42,7 +43,7 @@ def test_without_a_reading_there_are_no_test_figures_and_export_makes_none(run, 
 
 def test_the_card_opens_with_front_matter_and_counts_the_readings(run, tmp_path, cache):
     select(run, cache)
-    export(run, tmp_path / "artifact")
+    export(run, tmp_path / "artifact", onnx=False)
     _, front, body = (tmp_path / "artifact" / "README.md").read_text().split("---\n", 2)
     assert yaml.safe_load(front)["tags"] == ["facial-expression-recognition", "svm"]
     assert "read the test set once" in body
@@ -50,7 +51,7 @@ def test_the_card_opens_with_front_matter_and_counts_the_readings(run, tmp_path,
 
 
 def test_the_provenance_of_the_run_is_kept(run, tmp_path):
-    export(run, tmp_path / "artifact")
+    export(run, tmp_path / "artifact", onnx=False)
     manifest = load_artifact(tmp_path / "artifact").manifest
     assert manifest.provenance == json.loads(run.provenance.read_text())
     assert manifest.data == run.data_spec()
@@ -59,8 +60,8 @@ def test_the_provenance_of_the_run_is_kept(run, tmp_path):
 
 def test_an_empty_folder_is_used_and_missing_parents_are_made(run, tmp_path):
     (tmp_path / "empty").mkdir()
-    export(run, tmp_path / "empty")
-    export(run, tmp_path / "a" / "b")
+    export(run, tmp_path / "empty", onnx=False)
+    export(run, tmp_path / "a" / "b", onnx=False)
     assert load_artifact(tmp_path / "empty").manifest == load_artifact(tmp_path / "a" / "b").manifest
 
 
@@ -71,7 +72,7 @@ def test_what_is_there_is_not_overwritten(run, tmp_path, kind):
     file.parent.mkdir(exist_ok=True)
     file.write_text("mine")
     with pytest.raises(InputError, match=r"taken: already exists"):
-        export(run, taken)
+        export(run, taken, onnx=False)
     assert file.read_text() == "mine"
 
 
@@ -80,28 +81,29 @@ def test_an_incomplete_run_leaves_nothing_behind(run, tmp_path, missing):
     path = run.path / missing
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(InputError, match=path.name):
-        export(run, tmp_path / "artifact")
+        export(run, tmp_path / "artifact", onnx=False)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_a_run_without_finished_trial_has_nothing_to_export(run, tmp_path):
     run.measurements.write_text("")
     with pytest.raises(InputError, match="has finished"):
-        export(run, tmp_path / "artifact")
+        export(run, tmp_path / "artifact", onnx=False)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, r"format 2; this version reads format 1"),
+        ({"format": 1}, r"format 1; this version reads format 2; export it again"),
         ({"trial": "x"}, r"trial: .*integer"),
+        ({"trial": None}, r"either trial, family, config and seed, or members"),
         ({"classes": ["positive", "neutral", "negative"]}, r"classes"),
         ({"files": {}}, r"not in the manifest"),
         ({"files": {"../run/plan.yaml": "0"}}, r"plan\.yaml.* missing"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused(run, tmp_path, changes, message):
-    export(run, tmp_path / "artifact")
+    export(run, tmp_path / "artifact", onnx=False)
     with pytest.raises(InputError, match=message):
         load_artifact(with_manifest(tmp_path / "artifact", **changes))
 

@@ -9,8 +9,9 @@ import pytest
 from finished_run import TINY, add_trial, make_run
 from rich.console import Console
 
+from results.artifact import load_artifact
 from results.comparison import Rules
-from results.export import export, load_artifact
+from results.export import export
 from results.journal import Journal
 from results.readings import readings_of
 from results.run_folder import RunFolder
@@ -252,7 +253,7 @@ def test_the_command_tells_progress_and_prints_one_document(fertune, compared):
     found = json.loads(done.stdout)
     assert {"winner", "candidates", "mcnemar_p", "test"} <= set(found)
     assert {"val_accuracy_mean", "val_accuracy_ci", "seeds"} <= set(found["candidates"][0])
-    assert found["rules"] == {"top": 2, "seeds": 1, "splits": False, "ensemble": True}
+    assert found["rules"] == {"top": 2, "seeds": 1, "splits": False, "ensemble": True, "latency": None}
     again = fertune.run("select", "four", "--top", "2", "--seeds", "1", "--no-splits", "--ensemble")
     assert "1 refit on the run's split, for which it was picked" in " ".join(again.stdout.split())
     assert "refit 3" not in again.stderr

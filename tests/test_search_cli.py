@@ -80,6 +80,29 @@ def test_export_and_predict(searched):
     assert "not an empty folder" in searched.run("export", "runs/real", "--out", "model", code=2).stderr
 
 
+@pytest.mark.slow
+def test_an_ensemble_is_exported_and_used_in_every_way(searched):
+    ensemble = searched.json("select", "runs/real", "--ensemble", "--latency", "60000")["ensemble"]
+    exported = searched.json("export", "runs/real", "--ensemble", "--no-onnx", "--out", "together")
+    members = {name.split("/")[1] for name in exported["files"] if name.startswith("model/")}
+    assert members == {f"{part['trial']:05d}" for part in ensemble["members"]}
+    for number, face in enumerate(draw_faces(4).images):
+        cv2.imwrite(str(searched.folder / f"face{number}.png"), face)
+    found = searched.json("predict", "together", "face0.png", "face1.png", "--csv", "faces.csv", "--draw", "drawn")
+    lines = (searched.folder / "faces.csv").read_text().splitlines()
+    assert lines[0] == "image,second,x,y,width,height,label,negative,neutral,positive"
+    assert [line.split(",")[6] for line in lines[1:]] == [row["label"] for row in found]
+    assert sorted(path.name for path in (searched.folder / "drawn").iterdir()) == ["face0.png", "face1.png"]
+    measured = searched.json("evaluate", "together", "demo")
+    assert measured["n"] == sum(map(sum, measured["confusion"]))
+    assert "own run" in measured["warning"]
+    assert "Brier score" in searched.run("evaluate", "together", "demo").stdout
+    assert "test, train, all" in searched.run("evaluate", "together", "demo", "--part", "some", code=2).stderr
+    assert "received neither" in searched.run("predict", "together", code=2).stderr
+    assert "--ensemble" in searched.run("select", "runs/real", "--latency", "5", code=2).stderr
+    assert "camera 97" in searched.run("predict", "together", "--camera", "97", code=2).stderr
+
+
 def test_data_info_and_sample(searched):
     found = searched.json("data", "info", "--plan", "plan.yaml")
     keys = {"source", "images", "emotions", "classes", "blank", "duplicates", "leaks_removed", "fingerprint"}

@@ -264,3 +264,30 @@ def test_paths_of_weights_in_points_are_made_absolute():
     plan = absolute(validate_plan({"budget": {"trials": 1}, "space": space, "points": points}, "test"))
     mine, none = plan.configs_of_points
     assert (mine.weights, none.weights) == (str(Path("mine.pth").resolve()), "none")
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [("", 10**10), ("cache: off", None), ("cache: 'off'", None), ("cache: 2.5", 2_500_000_000), ("cache: 1", 10**9)],
+)
+def test_shared_work_has_a_size_or_is_off(tmp_path, text, limit):
+    path = tmp_path / "plan.yaml"
+    path.write_text(f"budget: {{trials: 1}}\n{text}\n")
+    plan = read_plan(path)
+    assert plan.cache_bytes == limit
+    write_plan(plan, tmp_path / "saved.yaml")
+    assert read_plan(tmp_path / "saved.yaml") == plan
+
+
+@pytest.mark.parametrize("value", [True, "on", "5 GB", 0, -1, None])
+def test_any_other_size_of_shared_work_is_refused(value):
+    with pytest.raises(InputError, match="cache"):
+        validate_plan({"budget": {"trials": 1}, "cache": value}, "test")
+
+
+def test_augmented_views_are_shared_only_if_trials_can_have_the_same():
+    def views(**resnet):
+        return validate_plan({"budget": {"trials": 1}, "space": {"resnet": resnet}}, "test").shared_views
+
+    assert views(augment=[0.2, 0.4]) == views(augment=0.3, erasing=[0, 0.5]) > 0
+    assert views() == views(augment=0.3, erasing={"low": 0.0, "high": 0.5}) == 0

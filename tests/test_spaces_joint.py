@@ -62,11 +62,11 @@ FEATURES = {"kind": "pixels", "contrast": "clahe", "pca": 0, "mirror": False, "s
         ({"kind": "hog"}, {"hog_cell", "hog_signed"}),
         ({"kind": "lbp"}, {"lbp_cell"}),
         ({"kind": "hog+lbp"}, {"hog_cell", "hog_signed", "lbp_cell"}),
-        ({"kind": "pixels", "pca": 128}, {"whiten"}),
+        ({"kind": "pixels", "pca": 128}, {"whiten", "discriminants"}),
     ],
 )
 def test_features_ask_for_what_their_kind_uses(answers, asked):
-    given = {"hog_cell": 6, "hog_signed": True, "lbp_cell": 12, "whiten": True}
+    given = {"hog_cell": 6, "hog_signed": True, "lbp_cell": 12, "whiten": True, "discriminants": "only"}
     trial = FixedTrial({f"x.{name}": value for name, value in (FEATURES | given | answers).items()})
     config = FeatureSpace().suggest(trial, "x")
     assert set(trial.params) == {f"x.{name}" for name in FEATURES.keys() | asked}

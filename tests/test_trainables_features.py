@@ -1,13 +1,16 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from drawn_faces import drawn_faces
 from safetensors.numpy import save_file
 from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from spaces.errors import InputError
 from spaces.features import FeatureConfig
+from trainables.base import TrainingError
 from trainables.descriptors import describe, raw_width
 from trainables.features import EXACT_UP_TO, Features, principal_axes
 from trainables.files import read_arrays
@@ -21,7 +24,7 @@ PIXELS, HOG = FeatureConfig(kind="pixels"), FeatureConfig()
 @pytest.mark.parametrize("kind", ["pixels", "hog", "lbp"])
 def test_training_vectors_are_centred_and_of_unit_length_on_average(kind: str, pca: int) -> None:
     config = FeatureConfig(kind=kind, pca=pca)
-    features = Features.fit(config, describe(config, FACES.images))
+    features = Features.fit(config, describe(config, FACES.images), FACES.emotions)
     vectors = features.transform(FACES.images)
     assert vectors.dtype == np.float32
     assert vectors.shape == (80, pca or raw_width(config)) == (80, features.width)
@@ -32,7 +35,7 @@ def test_training_vectors_are_centred_and_of_unit_length_on_average(kind: str, p
 
 def test_descriptors_of_different_length_weigh_the_same() -> None:
     config = FeatureConfig(kind="hog+lbp", hog_cell=12, lbp_cell=12)
-    vectors = Features.fit(config, describe(config, FACES.images)).transform(FACES.images)
+    vectors = Features.fit(config, describe(config, FACES.images), FACES.emotions).transform(FACES.images)
     lengths = [np.square(part).sum(axis=1).mean() for part in (vectors[:, :324], vectors[:, 324:])]
     np.testing.assert_allclose(lengths, 0.5, rtol=0.02)
 
@@ -40,15 +43,38 @@ def test_descriptors_of_different_length_weigh_the_same() -> None:
 def test_whitened_components_have_equal_variance() -> None:
     plain, white = (FeatureConfig(pca=16, whiten=whiten) for whiten in (False, True))
     raw = describe(plain, FACES.images)
-    vectors = Features.fit(white, raw).apply(raw)
+    vectors = Features.fit(white, raw, FACES.emotions).apply(raw)
     np.testing.assert_allclose(vectors.std(axis=0), 0.25, rtol=1e-3)
-    components = Features.fit(plain, raw).apply(raw)
+    components = Features.fit(plain, raw, FACES.emotions).apply(raw)
     assert components.std(axis=0).max() > 2 * components.std(axis=0).min()
     np.testing.assert_allclose(np.corrcoef(vectors.T, components.T)[:16, 16:], np.eye(16), atol=1e-3)
 
 
+def test_discriminants_are_those_of_scikit_learn_on_the_principal_components() -> None:
+    raw = describe(HOG, FACES.images)
+    vectors = {}
+    for kept in ("none", "added", "only"):
+        features = Features.fit(FeatureConfig(pca=16, discriminants=kept), raw, FACES.emotions)
+        vectors[kept] = features.apply(raw)
+        assert np.square(vectors[kept]).sum(axis=1).mean() == pytest.approx(1, rel=1e-4)
+    assert [found.shape for found in vectors.values()] == [(80, 16), (80, 18), (80, 2)]
+    expected = LinearDiscriminantAnalysis().fit_transform(vectors["none"], FACES.emotions)
+    for found in (vectors["only"], vectors["added"][:, 16:]):
+        np.testing.assert_allclose(found / found.std(), expected / expected.std(), atol=1e-3)
+    components = vectors["added"][:, :16]
+    np.testing.assert_allclose(components / components.std(), vectors["none"] / vectors["none"].std(), atol=1e-3)
+
+
+def test_discriminants_set_apart_faces_that_were_never_seen() -> None:
+    config = FeatureConfig(pca=32, discriminants="only")
+    features = Features.fit(config, describe(config, FACES.images), FACES.emotions)
+    centres = np.stack([features.transform(FACES.images)[FACES.labels == label].mean(axis=0) for label in range(3)])
+    distances = np.linalg.norm(features.transform(FRESH.images)[:, None] - centres, axis=2)
+    assert (distances.argmin(axis=1) == FRESH.labels).mean() > 0.8
+
+
 def test_without_pca_every_raw_feature_has_the_same_variance() -> None:
-    vectors = Features.fit(HOG, describe(HOG, FACES.images)).transform(FACES.images)
+    vectors = Features.fit(HOG, describe(HOG, FACES.images), FACES.emotions).transform(FACES.images)
     varying = describe(HOG, FACES.images).std(axis=0) > 1e-2
     np.testing.assert_allclose(vectors[:, varying].std(axis=0), vectors[:, varying].std(), rtol=1e-3)
 
@@ -89,30 +115,39 @@ def test_more_axes_than_directions_are_lowered_to_those(n: int, d: int, most: in
     np.testing.assert_allclose(points @ axes.T @ axes, points, atol=1e-4)
 
 
-@pytest.mark.parametrize(("pca", "whiten"), [(0, False), (8, False), (8, True)])
+@pytest.mark.parametrize("options", [{"pca": 0}, {"pca": 8}, {"pca": 8, "whiten": True}], ids=str)
 @pytest.mark.parametrize("kind", ["pixels", "hog", "lbp"])
-def test_images_that_do_not_vary_give_finite_vectors(kind: str, pca: int, whiten: bool) -> None:
-    config = FeatureConfig(kind=kind, pca=pca, whiten=whiten)
+def test_images_that_do_not_vary_give_finite_vectors(kind: str, options: dict[str, Any]) -> None:
+    config = FeatureConfig(kind=kind, **options)
     same = np.repeat(FACES.images[:1], 12, axis=0)
-    features = Features.fit(config, describe(config, same))
+    features = Features.fit(config, describe(config, same), FACES.emotions[:12])
     assert np.isfinite(features.transform(FRESH.images)).all()
     assert np.isfinite(features.factor).all()
+
+
+def test_images_that_do_not_vary_have_no_discriminants() -> None:
+    config = FeatureConfig(pca=8, discriminants="added")
+    same = np.repeat(FACES.images[:1], 12, axis=0)
+    with pytest.raises(TrainingError, match="do not vary"):
+        Features.fit(config, describe(config, same), FACES.emotions[:12])
 
 
 def test_a_pixel_that_never_varied_does_not_swamp_the_others() -> None:
     images = FACES.images.copy()
     images[:, 0, 0] = 7
-    features = Features.fit(PIXELS, describe(PIXELS, images))
+    features = Features.fit(PIXELS, describe(PIXELS, images), FACES.emotions)
     before = np.linalg.norm(features.transform(FRESH.images[:1]))
     changed = FRESH.images[:1].copy()
     changed[:, 0, 0] = 8
     assert np.linalg.norm(features.transform(changed)) < 1.1 * before
 
 
-@pytest.mark.parametrize(("pca", "whiten"), [(0, False), (8, False), (8, True)])
-def test_fitted_features_are_arrays_that_can_be_written_and_read(pca: int, whiten: bool, tmp_path: Path) -> None:
-    config = FeatureConfig(kind="hog+lbp", hog_cell=12, pca=pca, whiten=whiten)
-    features = Features.fit(config, describe(config, FACES.images))
+@pytest.mark.parametrize(
+    "options", [{"pca": 0}, {"pca": 8}, {"pca": 8, "whiten": True}, {"pca": 8, "discriminants": "only"}], ids=str
+)
+def test_fitted_features_are_arrays_that_can_be_written_and_read(options: dict[str, Any], tmp_path: Path) -> None:
+    config = FeatureConfig(kind="hog+lbp", hog_cell=12, lbp_cell=8, **options)
+    features = Features.fit(config, describe(config, FACES.images), FACES.emotions)
     save_file(features.arrays(), tmp_path / "features.safetensors")
     again = Features(config, **read_arrays(tmp_path / "features.safetensors", Features.shapes(config)))
     assert np.array_equal(again.transform(FRESH.images), features.transform(FRESH.images))

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -25,3 +28,24 @@ def test_torchs_own_words_for_too_little_memory_are_known() -> None:
         torch.empty(2**55)
     assert out_of_memory(caught.value)
     assert not out_of_memory(RuntimeError("shapes do not match"))
+
+
+HUNGRY = """
+import torch
+from trainables.precision import bound_gpu_memory, out_of_memory
+bound_gpu_memory(0.1)
+_, total = torch.cuda.mem_get_info()
+torch.empty(total // 20, dtype=torch.uint8, device="cuda")
+try:
+    torch.empty(total // 5, dtype=torch.uint8, device="cuda")
+except torch.OutOfMemoryError as error:
+    assert out_of_memory(error)
+else:
+    raise SystemExit("it took more than its share")
+"""
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_share_of_a_gpu_bounds_the_memory_of_its_process() -> None:
+    subprocess.run([sys.executable, "-c", HUNGRY], check=True, timeout=120)

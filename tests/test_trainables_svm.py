@@ -1,4 +1,3 @@
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,16 +9,19 @@ from drawn_faces import drawn_faces
 from hypothesis import given
 from hypothesis import strategies as st
 
+import trainables.svc
 import trainables.svm
 from spaces.features import ClassWeight, FeatureConfig
 from spaces.fidelity import Fidelity
 from spaces.svm import SvmConfig
 from trainables.base import Task, TrainingError, class_weights
 from trainables.data.faceset import Faces
-from trainables.descriptors import mirrored
+from trainables.descriptors import copies, mirrored
 from trainables.metrics import score
 from trainables.platt import PAIRS, couple, fit_platt
+from trainables.shared_features import fit_features
 from trainables.subsets import FEWEST, held_out, nested_order, require, subset
+from trainables.svc import pair_coefficients
 from trainables.svm import Machines, SvmLearner, SvmModel, fit_machines, kernel
 
 FACES, FRESH = drawn_faces(240, seed=1), drawn_faces(500, seed=2)
@@ -32,6 +34,13 @@ KERNELS = {
     "sigmoid": SvmConfig(kernel="sigmoid", gamma=0.3, coef0=0.1, features=SMALL),
 }
 kernels = pytest.mark.parametrize("config", KERNELS.values(), ids=KERNELS)
+
+
+def machines_of(config: SvmConfig, faces: Faces) -> Machines:
+    """Features and machines, fitted on the faces and their copies."""
+    features, vectors = fit_features(config.features, faces, None, None)
+    return fit_machines(config, features, vectors, np.tile(faces.labels, copies(config.features)))
+
 
 LABELS = st.lists(st.sampled_from([0, 0, 0, 1, 1, 2]), max_size=300).map(lambda more: np.array(more, np.int8))
 PLENTY = LABELS.map(lambda more: np.concatenate([np.repeat(np.arange(3, dtype=np.int8), FEWEST), more]))
@@ -82,7 +91,7 @@ def test_a_class_that_is_too_rare_is_named() -> None:
 
 @kernels
 def test_decisions_are_those_of_scikit_learn(config: SvmConfig) -> None:
-    machines = fit_machines(config, UNBALANCED.images, UNBALANCED.labels)
+    machines = machines_of(config, UNBALANCED)
     mirror = config.features.mirror
     images = mirrored(UNBALANCED.images) if mirror else UNBALANCED.images
     labels = np.tile(UNBALANCED.labels, 2 if mirror else 1)
@@ -105,7 +114,7 @@ def test_decisions_are_those_of_scikit_learn(config: SvmConfig) -> None:
 def test_classes_weigh_what_the_config_says(class_weight: ClassWeight) -> None:
     # Weights bound the coefficients, so they tell only where a penalty is low enough for many to be at their bound.
     config = SvmConfig(C=0.3, class_weight=class_weight, features=SMALL)
-    machines = fit_machines(config, UNBALANCED.images, UNBALANCED.labels)
+    machines = machines_of(config, UNBALANCED)
     weights = "balanced" if class_weight == "balanced" else None
     reference = sklearn.svm.SVC(C=config.C, class_weight=weights, decision_function_shape="ovo")
     reference.fit(machines.features.transform(UNBALANCED.images).astype(np.float64), UNBALANCED.labels)
@@ -118,7 +127,7 @@ def test_both_engines_give_the_same_answers(config: SvmConfig, monkeypatch: pyte
     pytest.importorskip("sklearnex")
     learner = SvmLearner(config, Task(FACES))
     learner.fit_to(27)
-    monkeypatch.setattr(trainables.svm, "SVC", sklearn.svm.SVC)
+    monkeypatch.setattr(trainables.svc, "SVC", sklearn.svm.SVC)
     stock = SvmLearner(config, Task(FACES))
     stock.fit_to(27)
     images = drawn_faces(2000, seed=4).images
@@ -128,23 +137,46 @@ def test_both_engines_give_the_same_answers(config: SvmConfig, monkeypatch: pyte
 
 
 @kernels
+def test_machines_fitted_one_by_one_decide_alike(config: SvmConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library of two-class machines, as on a GPU; here scikit-learn's own stands in its place."""
+    packed = machines_of(config, UNBALANCED)
+    monkeypatch.setattr(trainables.svc, "gpu_library", lambda: sklearn.svm.SVC)
+    single = machines_of(config, UNBALANCED)
+    expected = packed.decisions(FRESH.images)
+    np.testing.assert_allclose(single.decisions(FRESH.images), expected, atol=5e-3 * expected.std())
+
+
+@pytest.mark.gpu
+@kernels
+def test_on_a_gpu_cuml_gives_the_same_answers(config: SvmConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("cuml")
+    library = trainables.svc.gpu_library()
+    if library is None:
+        pytest.skip("no GPU")
+    on_gpu = machines_of(config, UNBALANCED).decisions(FRESH.images)
+    monkeypatch.setattr(trainables.svc, "gpu_library", lambda: None)
+    expected = machines_of(config, UNBALANCED).decisions(FRESH.images)
+    np.testing.assert_allclose(on_gpu, expected, atol=2e-2 * expected.std())
+
+
+@kernels
 def test_kernels_are_those_of_scikit_learn(config: SvmConfig) -> None:
     left, right = (np.random.default_rng(seed).normal(size=(9, 30)).astype(np.float32) / 5 for seed in (0, 1))
     fitted = sklearn.svm.SVC(kernel=config.kernel, C=1e6, gamma=config.gamma, coef0=config.coef0)
     fitted.fit(left.astype(np.float64), [0, 1, 2] * 3)
     values = kernel(config, right, fitted.support_vectors_.astype(np.float32))
-    machines = trainables.svm.pair_coefficients(fitted.dual_coef_, fitted.n_support_)
+    machines = pair_coefficients(fitted.dual_coef_, fitted.n_support_)
     fitted.decision_function_shape = "ovo"
     expected = fitted.decision_function(right.astype(np.float64))
     np.testing.assert_allclose(values @ machines + fitted.intercept_, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_a_linear_model_is_three_planes() -> None:
-    assert fit_machines(KERNELS["linear"], FACES.images, FACES.labels).vectors.shape == (3, 324)
+    assert machines_of(KERNELS["linear"], FACES).vectors.shape == (3, 324)
 
 
 def test_predicting_in_batches_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    machines = fit_machines(KERNELS["rbf"], FACES.images, FACES.labels)
+    machines = machines_of(KERNELS["rbf"], FACES)
     at_once = machines.decisions(FRESH.images)
     monkeypatch.setattr(trainables.svm, "PREDICT_BATCH", 7)
     np.testing.assert_allclose(machines.decisions(FRESH.images), at_once, atol=1e-4)
@@ -279,11 +311,4 @@ def real_faces(path: Path) -> tuple[Faces, Faces]:
     labels = table["emotion"].map(classes).to_numpy(np.int8)
     everything = Faces(images, labels, labels, tuple(table["name"]))
     train = np.concatenate([np.flatnonzero(labels[3000:] == label)[:2400] for label in range(3)]) + 3000
-    return take(everything, train), take(everything, np.arange(3000))
-
-
-def take(faces: Faces, rows: np.ndarray) -> Faces:
-    names = tuple(faces.names[row] for row in rows)
-    return replace(
-        faces, images=faces.images[rows], labels=faces.labels[rows], emotions=faces.labels[rows], names=names
-    )
+    return everything.take(train), everything.take(np.arange(3000))

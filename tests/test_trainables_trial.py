@@ -2,12 +2,14 @@
 
 import itertools
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from spaces.features import FeatureConfig
 from spaces.fidelity import Fidelity
 from spaces.svm import SvmConfig
 from trainables.checkpoint import TrialCheckpoints
@@ -15,7 +17,7 @@ from trainables.data.protocol import load_training
 from trainables.data.spec import DataSpec, ProtocolSpec
 from trainables.job import Assignment, Job
 from trainables.metrics import score
-from trainables.trial import Trial
+from trainables.trial import Trial, _faces, _training_data
 
 DATA = DataSpec(demo_images=700, protocol=ProtocolSpec(balance="none"))
 CONFIG = SvmConfig(kernel="linear", C=0.1)
@@ -36,6 +38,52 @@ def steps(trial: Trial, count: int) -> list[dict[str, Any]]:
 
 def without_times(report: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in report.items() if "second" not in k and k != "cache_hit"}
+
+
+def test_a_second_trial_finds_the_work_of_the_first_and_measures_the_same(tmp_path, cache):
+    config = SvmConfig(features=FeatureConfig(pca=16, mirror=True, flip=True))
+    reports = {}
+    for name, limit in (("off", None), ("first", 10**9), ("second", 10**9)):
+        (tmp_path / name).mkdir()
+        folder = tmp_path / "node" if limit else cache
+        values = tune_config(tmp_path / name, folder, config, cache_bytes=limit)
+        reports[name] = steps(Trial(values), 2)
+    off, first, second = reports.values()
+    assert all(report["cache_hits"] == report["cache_misses"] == 0 for report in off)
+    # Per rung: features, and vectors of faces and mirror images; the first trial also describes all faces.
+    assert (first[-1]["cache_hits"], first[-1]["cache_misses"]) == (2, 12)
+    assert (second[-1]["cache_hits"], second[-1]["cache_misses"]) == (6, 0)
+    assert second[-1]["cache_bytes"] > 0
+    for name in ("val_accuracy", "val_log_loss", "val_recall"):
+        assert [report[name] for report in off] == [report[name] for report in first]
+        assert [report[name] for report in first] == [report[name] for report in second]
+
+
+def test_counts_of_shared_work_go_on_in_another_worker(tmp_path, cache):
+    first = steps(Trial(tune_config(tmp_path, cache, cache_bytes=10**9)), 2)
+    rest = steps(Trial(tune_config(tmp_path, cache, recorded=3, cache_bytes=10**9)), 1)
+    assert rest[0]["cache_misses"] > first[-1]["cache_misses"]
+
+
+def test_the_faces_are_one_memory_mapped_copy_and_those_of_the_protocol(tmp_path, cache):
+    seen = load_training(DATA, cache)
+    trial = Trial(tune_config(tmp_path, cache, cache_bytes=10**9))
+    trial.step()
+    _faces.cache_clear()
+    found = _training_data(trial.job)
+    for mine, its in ((found.train, seen.train), (found.validation, seen.validation)):
+        assert isinstance(mine.images.base, np.memmap)
+        assert np.array_equal(mine.images, its.images)
+        assert np.array_equal(mine.labels, its.labels)
+        assert np.array_equal(mine.emotions, its.emotions)
+        assert mine.names == its.names
+
+
+def test_the_time_until_training_begins_is_reported(tmp_path, cache):
+    values = tune_config(tmp_path, cache)
+    assert Trial(values).step()["start_seconds"] is None
+    trial = Trial(values | {"trial": 9, "handed": time.time() - 5})
+    assert 5 <= trial.step()["start_seconds"] < 10
 
 
 def test_a_trial_reports_every_rung_and_keeps_its_last_checkpoint(tmp_path, cache):

@@ -5,6 +5,7 @@ Keys of a network's tensors are torchvision's own, so that weights move between 
 
 from collections.abc import Iterable
 from itertools import chain
+from typing import cast, get_args
 
 import torch
 import torchvision
@@ -51,6 +52,29 @@ def empty_net(arch: Arch, stem: Stem = "imagenet") -> nn.Module:
         return _build(arch, stem, len(CLASSES)).to_empty(device="cpu")
 
 
+def embedding_net(backbone: str, stem: Stem = "imagenet") -> tuple[nn.Module, str]:
+    """A network on the CPU, to be loaded, from images (n, 3, s, s) to the features (n, d) before its last layer.
+
+    Its tensors have torchvision's names.
+
+    Args:
+        backbone: A name in `spaces.backbones.WIDTHS`.
+        stem: How a residual network begins.
+
+    Returns:
+        The network, and the name of its last layer, which is left out.
+    """
+    if backbone in get_args(Arch):
+        net = empty_net(cast(Arch, backbone), stem)
+    else:
+        # Built for good, since some keep tables among their buffers that no file of weights holds.
+        with torch.random.fork_rng(devices=[]):
+            net = torchvision.models.get_model(backbone, weights=None)
+    last = [name for name, module in net.named_modules() if isinstance(module, nn.Linear)][-1]
+    net.set_submodule(last, nn.Identity())
+    return net, last
+
+
 def random_net(arch: Arch, seed: int, stem: Stem = "imagenet", classes: int = len(CLASSES)) -> nn.Module:
     """A network on the CPU, initialized as torchvision does it; the same `seed` gives the same tensors.
 
@@ -86,6 +110,7 @@ def random_head(net: nn.Module, classes: int, seed: int) -> nn.Linear:
         return nn.Linear(head(net).in_features, classes)
 
 
+ALL_STAGES = 5
 _STAGES_OF_RESNETS = (("fc",), ("layer4",), ("layer3",), ("layer2",), ("layer1",), ("conv1", "bn1"))
 _STAGES_OF_VGG16 = (
     ("fc",),
@@ -112,6 +137,23 @@ def trunk(net: nn.Module) -> nn.Sequential:
     """Everything before the head as one module, sharing its tensors: (n, 3, s, s) to pooled features (n, d)."""
     *modules, _ = net.children()
     return nn.Sequential(*modules, nn.Flatten())
+
+
+def split_trunk(net: nn.Module, unfreeze: int) -> tuple[nn.Sequential, nn.Sequential]:
+    """The trunk cut where `unfreeze` stages below the head begin: what is before, and what is after.
+
+    They share the tensors of `net`. With 0 the second part is empty: pooled features come out of the first.
+    """
+    modules = dict(net.named_children())
+    del modules["fc"]
+    if isinstance(net, Vgg16):
+        blocks = modules.pop("features").named_children()
+        modules = {f"features.{name}": module for name, module in blocks} | modules
+    start = list(modules).index(_names(net)[unfreeze][0]) if unfreeze else len(modules)
+    parts = list(modules.values())
+    before, after = nn.Sequential(*parts[:start]), nn.Sequential(*parts[start:])
+    (after if unfreeze else before).append(nn.Flatten())
+    return before, after
 
 
 def head(net: nn.Module) -> nn.Linear:

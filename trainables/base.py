@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spaces.fidelity import Fidelity
+from trainables.cache import Cache
 from trainables.data.faceset import CLASSES, Faces, Images
 
 
@@ -55,6 +56,9 @@ class Task:
         scale: The scale of fidelities.
         threads: CPU threads the learner may use; never more.
         weights: Files of weights that were made or fetched for the learners of a search, by `weights.weights_key`.
+        cache: Work that learners share; None to share nothing. The result is the same up to rounding, see the learners.
+        views: How many augmented views of each training face networks with frozen stages share, by `cache`; with 0 each
+            step has variations of its own.
     """
 
     faces: Faces
@@ -62,6 +66,8 @@ class Task:
     scale: Fidelity = Fidelity()
     threads: int = 1
     weights: Mapping[str, Path] = field(default_factory=dict)
+    cache: Cache | None = None
+    views: int = 0
 
 
 class Learner(ABC):

@@ -70,6 +70,10 @@ class TrialCheckpoints:
             if path.name not in ("model", VALIDATION, _REPORT):
                 path.unlink()
 
+    def drop_model(self) -> None:
+        """Remove the model; the validation probabilities stay."""
+        shutil.rmtree(self.path(self.latest()) / "model", ignore_errors=True)
+
     def report(self, fidelity: int) -> dict[str, Any]:
         """What the trial reported when it wrote the checkpoint at `fidelity`.
 

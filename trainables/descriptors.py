@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spaces.features import EMBEDDED, FeatureConfig
+from spaces.backbones import WIDTHS
+from spaces.features import FeatureConfig
 from trainables.data.faceset import SIDE, Images
 
 DESCRIBE_BATCH = 256
@@ -76,7 +77,7 @@ def describe(config: FeatureConfig, images: Images) -> NDArray[np.float32]:
 def raw_widths(config: FeatureConfig) -> list[int]:
     """How many raw features each of the descriptors gives."""
     if config.kind == "embedding":
-        return [EMBEDDED[config.backbone]]
+        return [WIDTHS[config.backbone]]
     none = np.empty((0, SIDE, SIDE), dtype=np.uint8)
     return [DESCRIBERS[name](config, none).shape[1] for name in config.descriptors]
 

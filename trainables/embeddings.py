@@ -9,20 +9,21 @@ from typing import Self
 
 import numpy as np
 import torch
+import torchvision
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spaces.features import EMBEDDED, FeatureConfig
-from trainables.backbones import empty_net, prepare, trunk
+from spaces.backbones import WIDTHS
+from spaces.features import FeatureConfig
+from trainables.backbones import embedding_net, prepare
 from trainables.data.faceset import Images
 from trainables.features import PREFIX
 from trainables.files import Shape
+from trainables.keys import NETWORK_CODE, code_digest
 from trainables.precision import Compute
-from trainables.weights import HEADS, load_backbone, resolve_weights, weights_key
+from trainables.weights import load_embedding_net, resolve_weights, weights_key
 
 EMBED_BATCH = 256
-# Vectors kept by a process: the rungs of a trial, and the trials of a search, show the same faces again and again.
-REMEMBERED = 200_000
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,13 @@ class Embedder:
 
     Attributes:
         config: Names the architecture and the image size.
-        tensors: float32, the network's parameters and buffers by torchvision's names, without the head.
+        tensors: float32, the network's parameters and buffers by torchvision's names, without the last layer.
+        compute: Where and in which precision it runs; None for the best that this machine has.
     """
 
     config: FeatureConfig
     tensors: dict[str, NDArray[np.float32]]
+    compute: Compute | None = None
 
     @classmethod
     def start(cls, config: FeatureConfig, files: Mapping[str, Path]) -> Self:
@@ -51,9 +54,7 @@ class Embedder:
         arch, weights = config.backbone, config.weights
         path = files.get(weights_key(arch, weights)) or resolve_weights(arch, weights)
         assert path is not None, "embeddings have weights: FeatureConfig forbids none"
-        net = empty_net(arch, config.stem)
-        load_backbone(net, path)
-        return cls(config, _plain(net.state_dict()))
+        return cls(config, _plain(load_embedding_net(arch, path, config.stem).state_dict()))
 
     @classmethod
     def of(cls, config: FeatureConfig, arrays: Mapping[str, NDArray[np.float32]]) -> Self:
@@ -67,24 +68,22 @@ class Embedder:
     @staticmethod
     def shapes(config: FeatureConfig) -> dict[str, Shape]:
         """The shapes of `arrays`."""
-        with torch.device("meta"):
-            state = empty_net(config.backbone, config.stem).state_dict()
-        return {f"{PREFIX}{name}": tuple(tensor.shape) for name, tensor in state.items() if _is_kept(name)}
+        state = embedding_net(config.backbone, config.stem)[0].state_dict()
+        return {f"{PREFIX}{name}": array.shape for name, array in _plain(state).items()}
+
+    def net(self) -> torch.nn.Module:
+        """The network on the CPU as torch builds it: (n, 3, s, s) to pooled features (n, d)."""
+        net, _ = embedding_net(self.config.backbone, self.config.stem)
+        tensors = {name: torch.tensor(array) for name, array in self.tensors.items()}
+        net.load_state_dict(tensors, strict=False)
+        return net.eval()
 
     def describe(self, images: Images) -> NDArray[np.float32]:
-        """Pooled features, float32, (n, d), of faces, uint8, (n, 48, 48); computed once per face and process."""
-        known = _remembered(self._key)
-        digests = [blake2b(image, digest_size=16).digest() for image in np.ascontiguousarray(images)]
-        fresh = list({digest: row for row, digest in enumerate(digests) if digest not in known}.values())
-        for start in range(0, len(fresh), EMBED_BATCH):
-            rows = fresh[start : start + EMBED_BATCH]
-            for row, vector in zip(rows, self._embed(images[rows]), strict=True):
-                known[digests[row]] = vector
-        found = np.empty((len(digests), EMBEDDED[self.config.backbone]), dtype=np.float32)
-        for place, digest in enumerate(digests):
-            found[place] = known[digest]
-        if len(known) > REMEMBERED:
-            known.clear()
+        """Pooled features, float32, (n, d), of faces, uint8, (n, 48, 48)."""
+        found = np.empty((len(images), WIDTHS[self.config.backbone]), dtype=np.float32)
+        for start in range(0, len(images), EMBED_BATCH):
+            part = slice(start, start + EMBED_BATCH)
+            found[part] = self._embed(images[part])
         return found
 
     @torch.inference_mode()
@@ -97,37 +96,23 @@ class Embedder:
 
     @cached_property
     def _network(self) -> tuple[Compute, torch.nn.Module]:
-        compute = Compute.best()
-        net = empty_net(self.config.backbone, self.config.stem)
-        tensors = {name: torch.tensor(array) for name, array in self.tensors.items()}
-        net.load_state_dict(tensors, strict=False)
-        return compute, compute.place(trunk(net).eval())
+        compute = self.compute or Compute.best()
+        return compute, compute.place(self.net())
 
     @cached_property
-    def _key(self) -> str:
-        content = blake2b(
-            f"{self.config.backbone} {self.config.stem} {self.config.image_size}".encode(), digest_size=16
-        )
+    def key(self) -> str:
+        """A hash of all that the features of a face depend on: the network, and how it is computed."""
+        config = self.config
+        versions = (torch.__version__, torchvision.__version__)
+        how = (self.compute or Compute.best(), versions, code_digest("embeddings.py", *NETWORK_CODE))
+        what = f"{config.backbone} {config.stem} {config.image_size} {how}"
+        content = blake2b(what.encode(), digest_size=16)
         for name, array in sorted(self.tensors.items()):
             content.update(name.encode())
             content.update(array.tobytes())
         return content.hexdigest()
 
 
-_memory: dict[str, dict[bytes, NDArray[np.float32]]] = {}
-
-
-def _remembered(key: str) -> dict[bytes, NDArray[np.float32]]:
-    """The vectors this process has computed with the network `key`; those of other networks are forgotten."""
-    if key not in _memory:
-        _memory.clear()
-        _memory[key] = {}
-    return _memory[key]
-
-
-def _is_kept(name: str) -> bool:
-    return not name.startswith(HEADS) and not name.endswith("num_batches_tracked")
-
-
 def _plain(state: Mapping[str, Tensor]) -> dict[str, NDArray[np.float32]]:
-    return {name: tensor.numpy() for name, tensor in state.items() if _is_kept(name)}
+    """The weights; counters of batches and tables of whole numbers are none."""
+    return {name: tensor.numpy() for name, tensor in state.items() if tensor.is_floating_point()}

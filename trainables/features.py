@@ -1,4 +1,4 @@
-"""Hand-made features of faces: descriptors, standardized, and rotated to principal components where asked for."""
+"""Features of faces: descriptors, standardized, and projected on principal and discriminant axes where asked for."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh  # type: ignore[import-untyped]  # scipy ships no types
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.utils.extmath import randomized_svd
 
 from spaces.features import FeatureConfig
-from trainables.data.faceset import Images
+from trainables.base import TrainingError
+from trainables.data.faceset import Images, Labels
 from trainables.descriptors import describe, raw_width, raw_widths
 from trainables.files import Shape
 
@@ -52,6 +54,22 @@ def principal_axes(centred: NDArray[np.float32], count: int) -> NDArray[np.float
     return np.ascontiguousarray(axes)
 
 
+def discriminant_axes(vectors: NDArray[np.float32], emotions: Labels) -> NDArray[np.float32]:
+    """The directions in which the emotions of `vectors`, (n, d), stand farthest apart: (k, d), strongest first.
+
+    Along each the variance within an emotion is one. k is one less than the number of different `emotions`, int8,
+    (n,), or d if that is less.
+
+    Raises:
+        TrainingError: If the vectors do not vary.
+    """
+    if not vectors.any():
+        raise TrainingError("the training images do not vary: no directions set their emotions apart")
+    fitted = LinearDiscriminantAnalysis().fit(vectors, emotions)
+    count = len(fitted.explained_variance_ratio_)
+    return np.ascontiguousarray(fitted.scalings_[:, :count].T, dtype=np.float32)
+
+
 @dataclass(frozen=True)
 class Features:
     """What was fitted on training images to turn faces into the vectors that svm and forest see.
@@ -64,7 +82,7 @@ class Features:
             they have; and one factor for all that makes the mean squared length of the training vectors one. So a
             kernel's gamma is in units of scikit-learn's "scale", and C means the same for all features.
         axes: float32, (d, r), the principal axes, if PCA is asked for; to whiten, each is divided by the standard
-            deviation along it.
+            deviation along it. The axes of discriminants follow them, or stand in their place.
         embedder: The network behind the raw features, if they are embeddings.
     """
 
@@ -75,8 +93,16 @@ class Features:
     embedder: "Embedder | None" = None
 
     @classmethod
-    def fit(cls, config: FeatureConfig, raw: NDArray[np.float32], embedder: "Embedder | None" = None) -> Self:
-        """Fit on the raw features of training images, (n, r); `config.pca` above what n images allow is lowered."""
+    def fit(
+        cls, config: FeatureConfig, raw: NDArray[np.float32], emotions: Labels, embedder: "Embedder | None" = None
+    ) -> Self:
+        """Fit on the raw features of training images, (n, r), and their emotions, int8, (n,).
+
+        `config.pca` above what n images allow is lowered.
+
+        Raises:
+            TrainingError: If discriminants are asked for and the images do not vary.
+        """
         mean = raw.mean(axis=0, dtype=np.float64).astype(np.float32)
         centred = raw - mean
         std = np.sqrt(np.square(centred).mean(axis=0, dtype=np.float64))
@@ -90,6 +116,11 @@ class Features:
             if config.whiten:
                 spread = np.maximum(vectors.std(axis=0, keepdims=True), LEAST_STD)
                 axes, vectors = axes / spread.T, vectors / spread
+            if config.discriminants != "none":
+                found = discriminant_axes(vectors, emotions)
+                if config.discriminants == "added":
+                    found = np.concatenate([np.eye(len(axes), dtype=np.float32), found])
+                axes, vectors = found @ axes, vectors @ found.T
         length = np.sqrt(np.square(vectors).sum(axis=1, dtype=np.float64).mean())
         return cls(config, mean, (factor / (length or 1.0)).astype(np.float32), axes, embedder)
 
@@ -124,7 +155,7 @@ class Features:
 
     @staticmethod
     def shapes(config: FeatureConfig) -> dict[str, Shape]:
-        """The shapes of `arrays`; d stands for the number of principal axes."""
+        """The shapes of `arrays`; d stands for the number of axes."""
         width = raw_width(config)
         shapes: dict[str, Shape] = {"mean": (width,), "factor": (width,)}
         if config.pca:

@@ -17,6 +17,7 @@ from trainables.data.faceset import CLASSES, EMOTIONS, Faces, Images, Labels
 from trainables.mixing import mix
 from trainables.optimization import make_optimizer, optimizer_tensors, rate_factor, set_rates
 from trainables.precision import Compute
+from trainables.prefix import Prefix
 
 # Reading the loss makes a GPU wait for its queue, so it is not read at every step.
 STEPS_BETWEEN_CHECKS = 50
@@ -92,6 +93,7 @@ class FineTuning:
         examples: What it learns.
         seed: Fixes every random choice of the training.
         compute: Where and in which precision.
+        prefix: What the frozen stages make of the examples, if that is shared; `images` are then the prefix's faces.
 
     Attributes:
         net: The network in training.
@@ -102,7 +104,15 @@ class FineTuning:
         TrainingError: If a class has no image.
     """
 
-    def __init__(self, net: nn.Module, config: ResnetConfig, examples: Examples, seed: int, compute: Compute) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        config: ResnetConfig,
+        examples: Examples,
+        seed: int,
+        compute: Compute,
+        prefix: Prefix | None = None,
+    ) -> None:
         freeze(net, config.unfreeze)
         self.net = net
         self._auxiliary = random_head(net, len(EMOTIONS), seed).to(compute.device) if config.auxiliary > 0 else None
@@ -114,7 +124,9 @@ class FineTuning:
         self._seed = seed
         self._compute = compute
         self._data = ResidentData.of(examples, compute.device)
-        self._trunk, self._head = trunk(net), head(net)
+        # A prefix may serve predictions alone.
+        self._prefix = prefix if prefix is not None and prefix.views else None
+        self._trunk, self._head = self._prefix.above(net) if self._prefix else trunk(net), head(net)
         self._order_of_epoch: tuple[int, Tensor] | None = None
 
     @property
@@ -172,14 +184,6 @@ class FineTuning:
             self._average.update(step)
         return loss
 
-    def _inputs(self, step: int, picked: Tensor, generator: torch.Generator) -> tuple[Tensor, float]:
-        """What the trunk sees of the images `picked`, and the share of each image's own label (see `mix`)."""
-        config = self._config
-        images = augment(self._data.images[picked], config.augment, generator)
-        images = erase(images, config.erasing, generator)
-        images, share = mix(images, config.mixup, config.cutmix, self._seed, MIXING, step)
-        return prepare(images, config.image_size), share
-
     def _differentiate(self, images: Tensor, picked: Tensor, share: float, generator: torch.Generator) -> Tensor:
         """Compute the gradients of the loss on a batch, whose `_inputs` are given, and return the loss."""
         config = self._config
@@ -192,6 +196,16 @@ class FineTuning:
             loss = loss + config.auxiliary * self._loss(emotions, self._data.emotions[picked], share)
         torch.autograd.backward(loss)
         return loss.detach()
+
+    def _inputs(self, step: int, picked: Tensor, generator: torch.Generator) -> tuple[Tensor, float]:
+        """What the trunk sees of the images `picked`, and the share of each image's own label (see `mix`)."""
+        config = self._config
+        if self._prefix is not None:
+            return self._prefix.batch(step // self.steps_per_epoch, picked), 1.0
+        images = augment(self._data.images[picked], config.augment, generator)
+        images = erase(images, config.erasing, generator)
+        images, share = mix(images, config.mixup, config.cutmix, self._seed, MIXING, step)
+        return prepare(images, config.image_size), share
 
     def _loss(self, logits: Tensor, labels: Tensor, share: float, weights: Tensor | None = None) -> Tensor:
         """Cross-entropy, in which `share` of each image is its own label's and the rest that of the image before it."""

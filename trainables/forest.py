@@ -16,8 +16,8 @@ from spaces.errors import InputError
 from spaces.forest import ForestConfig
 from trainables.base import Model, Task, class_weights
 from trainables.data.faceset import CLASSES, Images, Labels
-from trainables.descriptors import copies, training_copies
-from trainables.features import Features, raw_features
+from trainables.descriptors import copies
+from trainables.features import Features
 from trainables.files import read_arrays, read_form
 from trainables.handmade import HandmadeLearner, over_flips
 from trainables.subsets import require
@@ -48,7 +48,12 @@ class ForestModel(Model):
         probabilities = np.empty((len(images), len(CLASSES)), dtype=np.float32)
         for start in range(0, len(images), PREDICT_BATCH):
             part = slice(start, start + PREDICT_BATCH)
-            probabilities[part] = self.forest.predict_proba(self.features.transform(images[part]))
+            probabilities[part] = self.judge(self.features.transform(images[part]))
+        return probabilities
+
+    def judge(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Class probabilities, float32, (n, 3), of vectors, (n, d)."""
+        probabilities: NDArray[np.float32] = self.forest.predict_proba(vectors).astype(np.float32)
         return probabilities
 
     def save(self, folder: Path) -> None:
@@ -112,12 +117,16 @@ class ForestLearner(HandmadeLearner[ForestConfig, ForestModel]):
         require(faces.labels, 1)
         labels = np.tile(faces.labels, copies(config.features))
         if self._vectors is None:
-            embedder = self._model.features.embedder if self._model else self._embedder
-            raw = raw_features(config.features, training_copies(config.features, faces.images), embedder)
-            if self._model is None:
-                self._model = ForestModel(config, Features.fit(config.features, raw, embedder), self._seedling())
-            self._vectors = self._model.features.apply(raw)
+            features, self._vectors = self._fit_features(faces)
+            forest = self._model.forest if self._model else self._seedling()
+            self._model = ForestModel(config, features, forest)
         return self._vectors, labels
+
+    def _features(self) -> Features:
+        return self.model.features
+
+    def _judge(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self.model.judge(vectors)
 
     def _seedling(self) -> RandomForestClassifier:
         config = self.config

@@ -16,9 +16,11 @@ from spaces.fidelity import Fidelity
 from spaces.forest import ForestConfig
 from spaces.svm import SvmConfig
 from trainables.base import Learner, Model, Task, TrainingError
-from trainables.data.faceset import Images
+from trainables.data.faceset import Faces, Images
 from trainables.descriptors import mirror
+from trainables.features import Features
 from trainables.files import read_form
+from trainables.shared_features import fit_features, vectors_of
 from trainables.threads import limit_threads
 
 if TYPE_CHECKING:
@@ -90,13 +92,29 @@ class HandmadeLearner(Learner, Generic[C, M]):
         limit_threads(self.task.threads)  # torch may have been loaded just now
         return embedder
 
+    def _fit_features(self, faces: Faces) -> tuple[Features, NDArray[np.float32]]:
+        """Features fitted on the training faces `faces`, and the vectors of these and their copies."""
+        return fit_features(self.config.features, faces, self._embedder, self.task.cache)
+
+    @abstractmethod
+    def _judge(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Class probabilities, float32, (n, 3), that the model as trained so far gives to vectors, (n, d)."""
+
+    @abstractmethod
+    def _features(self) -> Features:
+        """The features of the model as trained so far."""
+
     @abstractmethod
     def _train(self, fidelity: int) -> int:
         """Make the model that of `fidelity`; returns the number of training images seen, counting repeats."""
 
     def predict_proba(self, images: Images) -> NDArray[np.float32]:
         limit_threads(self.task.threads)
-        return super().predict_proba(images)
+        cache = self.task.cache
+        if cache is None:
+            return super().predict_proba(images)
+        features = self._features()
+        return over_flips(self.config.features, images, lambda seen: self._judge(vectors_of(features, seen, cache)))
 
     def save(self, folder: Path) -> None:
         (folder / "model").mkdir(parents=True, exist_ok=True)

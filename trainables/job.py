@@ -21,6 +21,8 @@ class Job(BaseModel):
         scale: The scale of fidelities.
         threads: CPU threads of a trial, by family.
         weights: Files of weights, by `weights.weights_key`, absolute.
+        cache_bytes: How large the work that trials share may become, under `cache`; None to share nothing.
+        views: How many augmented views of each training face networks with frozen stages share; 0 to augment anew.
         fake_seconds: If given, trials wait this long at full fidelity instead of learning.
     """
 
@@ -34,6 +36,8 @@ class Job(BaseModel):
     scale: Fidelity
     threads: dict[str, int]
     weights: dict[str, Path] = {}
+    cache_bytes: int | None = None
+    views: int = 0
     fake_seconds: float | None = None
 
 
@@ -45,6 +49,7 @@ class Assignment(BaseModel):
         config: Its config.
         seed: Fixes every random choice of the learner.
         recorded: The highest fidelity the driver has a measurement of (0 for a new trial).
+        handed: Unix time in seconds at which the driver handed it out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,3 +58,4 @@ class Assignment(BaseModel):
     config: Config
     seed: int
     recorded: int = 0
+    handed: float | None = None

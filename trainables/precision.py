@@ -55,6 +55,15 @@ def cpu_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def bound_gpu_memory(share: float) -> None:
+    """Let this process take no more than `share`, 0..1, of its GPU's memory; who asks for more runs out of memory.
+
+    So a trial that owns a part of a GPU fails alone, and not its neighbours with it. Without a GPU nothing happens.
+    """
+    if torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(share)
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether `error` says that there was too little memory, on a GPU or on the CPU."""
     # torch has a class of its own for GPUs only; on a CPU its allocator's name is all there is.

@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from spaces.errors import InputError
 from spaces.fidelity import Fidelity
 from spaces.resnet import Arch, ImageSize, ResnetConfig, Stem
-from trainables.backbones import empty_net, prepare
+from trainables.backbones import empty_net, head, prepare
 from trainables.base import Learner, Model, Task, TrainingError
 from trainables.data.faceset import CLASSES, Images
+from trainables.descriptors import mirror
 from trainables.finetuning import Examples, FineTuning
 from trainables.precision import Compute, cpu_threads, out_of_memory, release_memory
+from trainables.prefix import Prefix
 from trainables.weights import check_fit, read_into, read_tensors, starting_net, write_tensors
 
 PREDICT_BATCH = 128
@@ -112,6 +114,7 @@ class ResnetLearner(Learner):
         self.config = config
         self.compute = compute or Compute.best()
         self._training: FineTuning | None = None
+        self._prefix: Prefix | None = None
 
     @property
     def model(self) -> ResnetModel:
@@ -128,7 +131,25 @@ class ResnetLearner(Learner):
 
     def predict_proba(self, images: Images) -> NDArray[np.float32]:
         with cpu_threads(self.task.threads):
-            return super().predict_proba(images)
+            return super().predict_proba(images) if self._prefix is None else self._predict_shared(images, self._prefix)
+
+    @torch.inference_mode()
+    def _predict_shared(self, images: Images, prefix: Prefix) -> NDArray[np.float32]:
+        """As the model predicts, but what the frozen stages make of `images` is shared."""
+        net = self._begun.predictor.eval()
+        above, last = prefix.above(net), head(net)
+
+        def probabilities(seen: Images) -> NDArray[np.float32]:
+            found = np.empty((len(seen), len(CLASSES)), dtype=np.float32)
+            for number, activations in enumerate(prefix.plain(seen, PREDICT_BATCH)):
+                with self.compute.autocast():
+                    logits = last(above(activations))
+                part = slice(number * PREDICT_BATCH, (number + 1) * PREDICT_BATCH)
+                found[part] = logits.float().softmax(dim=1).cpu().numpy()
+            return found
+
+        plain = probabilities(images)
+        return (plain + probabilities(mirror(images))) * np.float32(0.5) if self.config.flip else plain
 
     def fit_to(self, fidelity: int) -> dict[str, float]:
         self._check_target(fidelity)
@@ -169,7 +190,9 @@ class ResnetLearner(Learner):
         return self._training_of(self.compute.place(starting_net(self.config, self.task.seed, files=self.task.weights)))
 
     def _training_of(self, net: nn.Module) -> FineTuning:
-        return FineTuning(net, self.config, Examples.of(self.task.faces), self.task.seed, self.compute)
+        examples = Examples.of(self.task.faces)
+        self._prefix = Prefix.of(net, self.config, self.task, self.compute)
+        return FineTuning(net, self.config, examples, self.task.seed, self.compute, self._prefix)
 
     def save(self, folder: Path) -> None:
         training = self._begun

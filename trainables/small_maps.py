@@ -50,7 +50,7 @@ def speed_up(net: nn.Module) -> nn.Module:
     """Let the convolutions of `net` choose; its tensors and their names stay what they are."""
     for module in net.modules():
         if fits(module):
-            module.__class__ = SmallMapConv2d  # type: ignore[assignment]  # a subclass without state of its own
+            module.__class__ = SmallMapConv2d  # a subclass without state of its own
     return net
 
 
@@ -68,7 +68,8 @@ class _Product(torch.autograd.Function):
         matrix = weight.permute(0, 2, 3, 1).flatten(1)
         ctx.save_for_backward(rows, matrix)
         ctx.geometry = images.shape, patches.shape, stride, padding
-        return (rows @ matrix.t()).unflatten(0, patches.shape[:3]).permute(0, 3, 1, 2)
+        maps: Tensor = (rows @ matrix.t()).view(*patches.shape[:3], -1)
+        return maps.permute(0, 3, 1, 2)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -97,5 +98,5 @@ def _put_back(patches: Tensor, shape: torch.Size, stride: int, padding: int) -> 
 
 
 def _product(images: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-    maps: Tensor = _Product.apply(images, weight, stride, padding)  # type: ignore[no-untyped-call]
+    maps: Tensor = _Product.apply(images, weight, stride, padding)
     return maps

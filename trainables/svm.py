@@ -2,34 +2,27 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from spaces.svm import SvmConfig
-from trainables.base import Model, TrainingError, class_weights
+from trainables.base import Model, TrainingError
 from trainables.data.faceset import Images, Labels
-from trainables.descriptors import copies, raw_width, training_copies
-from trainables.features import Features, raw_features
+from trainables.descriptors import copies, raw_width
+from trainables.features import Features
 from trainables.files import read_arrays, read_form
 from trainables.handmade import HandmadeLearner, over_flips
 from trainables.platt import PAIRS, couple, fit_platt
+from trainables.shared_features import fit_on_part, is_taught
 from trainables.subsets import held_out, subset
+from trainables.svc import fit_pairs
 
-if TYPE_CHECKING:
-    from trainables.embeddings import Embedder
-
-# scikit-learn-intelex where this machine has it: the same answers in a tenth of the time.
-try:
-    from sklearnex.svm import SVC
-except ImportError:
-    from sklearn.svm import SVC
-
-KERNEL_CACHE_MB = 500
 PREDICT_BATCH = 512
 HELD_OUT = 0.2
+SUBSET_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -51,12 +44,20 @@ class Machines:
     intercepts: NDArray[np.float32]
 
     def decisions(self, images: Images) -> NDArray[np.float32]:
-        """Decision values, float32, (n, 3), positive for the first class of the pair."""
+        """Decision values, float32, (n, 3), of faces, positive for the first class of the pair."""
         decisions = np.empty((len(images), len(PAIRS)), dtype=np.float32)
         for start in range(0, len(images), PREDICT_BATCH):
             part = slice(start, start + PREDICT_BATCH)
-            vectors = self.features.transform(images[part])
-            decisions[part] = kernel(self.config, vectors, self.vectors) @ self.coefficients + self.intercepts
+            decisions[part] = self.decide(self.features.transform(images[part]))
+        return decisions
+
+    def decide(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Decision values, float32, (n, 3), of vectors, (n, d)."""
+        decisions = np.empty((len(vectors), len(PAIRS)), dtype=np.float32)
+        for start in range(0, len(vectors), PREDICT_BATCH):
+            part = slice(start, start + PREDICT_BATCH)
+            kernels = kernel(self.config, vectors[part], self.vectors)
+            decisions[part] = kernels @ self.coefficients + self.intercepts
         return decisions
 
 
@@ -73,64 +74,18 @@ def kernel(config: SvmConfig, left: NDArray[np.float32], right: NDArray[np.float
     return np.tanh(values) if config.kernel == "sigmoid" else values**config.degree
 
 
-def fit_machines(config: SvmConfig, images: Images, labels: Labels, embedder: "Embedder | None" = None) -> Machines:
-    """Fit features and machines on faces, uint8, (n, 48, 48), of the classes `labels`, int8, (n,).
-
-    The copies that the config asks for are added. `embedder` is there if the features are embeddings.
+def fit_machines(config: SvmConfig, features: Features, vectors: NDArray[np.float32], labels: Labels) -> Machines:
+    """Fit machines on vectors, (n, d), that `features` gave, of the classes `labels`, int8, (n,).
 
     Raises:
         TrainingError: If the machines cannot be fitted.
     """
-    labels = np.tile(labels, copies(config.features))
-    raw = raw_features(config.features, training_copies(config.features, images), embedder)
-    features = Features.fit(config.features, raw, embedder)
-    machine = SVC(
-        kernel=config.kernel,
-        C=config.C,
-        # Absolute: `features` gives vectors of which scikit-learn's "scale" is 1.
-        gamma=config.gamma,
-        degree=config.degree,
-        coef0=config.coef0,
-        class_weight=dict(enumerate(class_weights(labels))) if config.class_weight == "balanced" else None,
-        cache_size=KERNEL_CACHE_MB,
-    )
-    try:
-        machine.fit(features.apply(raw), labels)
-    except RuntimeError as error:
-        raise TrainingError(f"the svm cannot be fitted on {len(labels)} images: {error}") from error
-    return _machines(config, features, machine)
-
-
-def _machines(config: SvmConfig, features: Features, machine: Any) -> Machines:
-    vectors = np.asarray(machine.support_vectors_, dtype=np.float32)
-    coefficients = pair_coefficients(np.asarray(machine.dual_coef_), np.asarray(machine.n_support_))
+    vectors, coefficients, intercepts = fit_pairs(config, vectors, labels)
     if config.kernel == "linear":
         vectors, coefficients = coefficients.T @ vectors, np.eye(len(PAIRS), dtype=np.float32)
-    intercepts = np.asarray(machine.intercept_, dtype=np.float32)
     if not all(np.isfinite(values).all() for values in (vectors, coefficients, intercepts)):
         raise TrainingError("the svm's coefficients are not finite; lower C, gamma or degree")
     return Machines(config, features, vectors, coefficients, intercepts)
-
-
-def pair_coefficients(dual: NDArray[Any], counts: NDArray[Any]) -> NDArray[np.float32]:
-    """A column for each pair from libsvm's packed dual coefficients.
-
-    libsvm sorts support vectors by class and gives each a coefficient for every other class, in the order of those.
-
-    Args:
-        dual: (2, m).
-        counts: Number of support vectors of each class, (3,), m in all.
-
-    Returns:
-        float32, (m, 3), zero where a vector belongs to neither class of the pair.
-    """
-    ends = np.cumsum(counts)
-    coefficients = np.zeros((dual.shape[1], len(PAIRS)), dtype=np.float32)
-    for column, (first, second) in enumerate(PAIRS):
-        for own, other in ((first, second), (second, first)):
-            rows = slice(ends[own] - counts[own], ends[own])
-            coefficients[rows, column] = dual[other - (other > own), rows]
-    return coefficients
 
 
 @dataclass(frozen=True)
@@ -182,25 +137,40 @@ class SvmModel(Model):
 class SvmLearner(HandmadeLearner[SvmConfig, SvmModel]):
     """Fits machines on a growing, nested and stratified share of the training images.
 
-    Each fidelity is fitted anew on its subset. Probabilities come from Platt scaling by hold-out: machines fitted on
-    80 % of the subset decide on the other 20 %, altered copies left out, which calibrates the decisions of the machines
-    fitted on the whole subset. With embeddings of `faces` weights the held-out faces are not quite unseen, for the
-    backbone was pretrained on them: such probabilities are somewhat too sure of themselves.
+    Each fidelity is fitted anew on its subset, the same for every seed: so trials are compared on the same faces, and
+    share the features fitted on them. Probabilities come from Platt scaling by hold-out: machines fitted on 80 % of the
+    subset, drawn by the seed, decide on the other 20 %, altered copies left out, which calibrates the decisions of the
+    machines fitted on the whole subset. Features other than discriminants were fitted on the held-out faces too. With
+    embeddings of `faces` weights they are not quite unseen, for the backbone was pretrained on them: such probabilities
+    are somewhat too sure of themselves.
     """
 
     model_class = SvmModel
 
     def _train(self, fidelity: int) -> int:
-        faces = self.task.faces
-        rows = subset(faces.labels, self.task.seed, self.task.scale, fidelity)
-        images, labels = faces.images[rows], faces.labels[rows]
-        held = held_out(labels, HELD_OUT)
-        embedder = self._embedder
-        rehearsal = fit_machines(self.config, images[~held], labels[~held], embedder)
-        curves = fit_platt(_finite(rehearsal.decisions(images[held])), labels[held])
-        self._model = SvmModel(fit_machines(self.config, images, labels, embedder), curves)
-        seen = len(rows) + int(np.count_nonzero(~held))
-        return seen * copies(self.config.features)
+        whole = self.task.faces
+        # In the order of the faces, so that at full fidelity a forest shares the features.
+        faces = whole.take(np.sort(subset(whole.labels, SUBSET_SEED, self.task.scale, fidelity)))
+        order = np.random.default_rng(self.task.seed).permutation(len(faces))
+        held = np.empty(len(faces), dtype=np.bool_)
+        held[order] = held_out(faces.labels[order], HELD_OUT)
+        times = copies(self.config.features)
+        labels, rehearsed = np.tile(faces.labels, times), np.tile(~held, times)
+        features, vectors = self._fit_features(faces)
+        # What knows the emotions of the faces it was fitted on cannot tell how it does on faces it has not seen.
+        seen, seen_vectors = features, vectors
+        if is_taught(self.config.features):
+            seen, seen_vectors = fit_on_part(self.config.features, faces, ~held, self._embedder, self.task.cache)
+        rehearsal = fit_machines(self.config, seen, seen_vectors[rehearsed], labels[rehearsed])
+        curves = fit_platt(_finite(rehearsal.decide(seen_vectors[: len(faces)][held])), faces.labels[held])
+        self._model = SvmModel(fit_machines(self.config, features, vectors, labels), curves)
+        return (len(faces) + int(np.count_nonzero(~held))) * times
+
+    def _features(self) -> Features:
+        return self.model.machines.features
+
+    def _judge(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        return couple(self.model.machines.decide(vectors), self.model.curves)
 
 
 def _finite(decisions: NDArray[np.float32]) -> NDArray[np.float32]:

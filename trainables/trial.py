@@ -17,25 +17,48 @@ from ray import tune
 
 from spaces.errors import InputError
 from trainables.base import Learner, Task, TrainingError
+from trainables.cache import SHARED, Cache, Counts
 from trainables.checkpoint import TrialCheckpoints
-from trainables.data.protocol import TrainingData, load_training
-from trainables.data.spec import DataSpec
+from trainables.data.protocol import TrainingData
 from trainables.fake import FakeLearner
 from trainables.families import build_learner
 from trainables.job import Assignment, Job
 from trainables.metrics import score
+from trainables.shared_data import training_data
 from trainables.threads import limit_threads
 
 
+def _cache(job: Job) -> Cache | None:
+    return None if job.cache_bytes is None else Cache(job.cache / SHARED, job.cache_bytes)
+
+
 @lru_cache(maxsize=1)
-def _training_data(spec: DataSpec, cache: Path) -> TrainingData:
-    return load_training(spec, cache)
+def _faces(data_of_job: str) -> TrainingData:
+    job = Job.model_validate_json(data_of_job)
+    return training_data(job.data, job.cache, job.fingerprint, job.split, _cache(job))
+
+
+def _training_data(job: Job) -> TrainingData:
+    """The faces of `job`, kept in this process for the next trial."""
+    return _faces(job.model_dump_json())  # a job cannot be hashed
 
 
 def _worker() -> dict[str, Any]:
     """Where this process runs: the Ray node, the process, and the GPUs it may use, as CUDA names them."""
     node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else None
     return {"node": node, "pid": os.getpid(), "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
+
+
+def _bound_gpu_memory() -> None:
+    """Keep to the part of a GPU that Ray gave this worker, if it is a part."""
+    if not ray.is_initialized():
+        return
+    assigned: dict[str, float] = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
+    share = assigned.get("GPU", 0)
+    if 0 < share < 1:
+        from trainables.precision import bound_gpu_memory
+
+        bound_gpu_memory(share)
 
 
 class Trial(tune.Trainable):
@@ -52,7 +75,10 @@ class Trial(tune.Trainable):
         self.assignment = Assignment.model_validate(values)
         self.checkpoints = TrialCheckpoints(self.job.checkpoints, self.assignment.trial)
         self.learner: Learner | None = None
+        self.cache: Cache | None = None
+        self.start_seconds: float | None = None
         self.fit_seconds = 0.0
+        self.predict_seconds = 0.0
         self.total_seconds = 0.0
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -80,32 +106,40 @@ class Trial(tune.Trainable):
     def _begin(self) -> dict[str, Any] | None:
         """Build the learner, continue from its checkpoint; the checkpoint's report if the driver has not seen it."""
         limit_threads(self._threads)
+        _bound_gpu_memory()
         latest = self.checkpoints.latest()
         report = self.checkpoints.report(latest) if latest else None
+        self.cache = _cache(self.job)
         if report is not None:
+            if self.cache is not None:
+                self.cache.counts = Counts(*(report.get(f"cache_{name}", 0) for name in Counts._fields))
             self.fit_seconds, self.total_seconds = report["fit_seconds"], report["total_seconds"]
+            self.predict_seconds = report.get("predict_seconds", 0.0)  # older checkpoints lack it, and the counts
             if latest == self.job.scale.maximum:
                 return report
-        hits = _training_data.cache_info().hits
-        data = _training_data(self.job.data, self.job.cache)
-        if (data.fingerprint, data.split) != (self.job.fingerprint, self.job.split):
-            raise InputError(f"{self.job.data.source}: the data are not what they were when the search began")
-        self.cache_hit = _training_data.cache_info().hits > hits
+        hits = _faces.cache_info().hits
+        data = _training_data(self.job)
+        self.cache_hit = _faces.cache_info().hits > hits
+        job = self.job
         self.learner = self._build(
-            Task(data.train, self.assignment.seed, self.job.scale, self._threads, self.job.weights)
+            Task(data.train, self.assignment.seed, job.scale, self._threads, job.weights, self.cache, job.views)
         )
         if latest:
             self.learner.load(self.checkpoints.path(latest))
+        if self.assignment.handed is not None:
+            self.start_seconds = max(0.0, time.time() - self.assignment.handed)
         return report if latest > self.assignment.recorded else None
 
     def _next_rung(self, began: float) -> dict[str, Any]:
         assert self.learner is not None
-        validation = _training_data(self.job.data, self.job.cache).validation
+        validation = _training_data(self.job).validation
         fit_began = time.perf_counter()
         fitted = self.learner.fit_to(self.job.scale.next_rung(self.learner.fidelity))
         fit_seconds = time.perf_counter() - fit_began
         self.fit_seconds += fit_seconds
+        predict_began = time.perf_counter()
         probabilities = self.learner.predict_proba(validation.images)
+        self.predict_seconds += time.perf_counter() - predict_began
         if not np.isfinite(probabilities).all():
             raise TrainingError(f"a predicted probability is not finite at fidelity {self.learner.fidelity}")
         scores = score(validation.labels, probabilities)
@@ -120,11 +154,14 @@ class Trial(tune.Trainable):
             "val_log_loss": scores.log_loss,
             "val_recall": list(scores.recall),
             "fit_seconds": self.fit_seconds,
+            "predict_seconds": self.predict_seconds,
             "total_seconds": self.total_seconds,
             "images_per_second": fitted["images"] / max(fit_seconds, 1e-9),
             "train_loss": fitted.get("train_loss"),
             "learning_rate": fitted.get("learning_rate"),
             "cache_hit": self.cache_hit,
+            **{f"cache_{name}": value for name, value in self._counts._asdict().items()},
+            "start_seconds": self.start_seconds,
             "worker": _worker(),
             "checkpoint": f"{self.job.checkpoints.name}/{self.assignment.trial:05d}/{fidelity}",
         }
@@ -136,6 +173,10 @@ class Trial(tune.Trainable):
     def _build(self, task: Task) -> Learner:
         config, seconds = self.assignment.config, self.job.fake_seconds
         return build_learner(config, task) if seconds is None else FakeLearner(config, task, seconds)
+
+    @property
+    def _counts(self) -> Counts:
+        return Counts() if self.cache is None else self.cache.counts
 
     @property
     def _threads(self) -> int:

@@ -1,10 +1,12 @@
 """Weights a backbone starts from: torchvision's own, or a file. Nothing is unpickled."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
 from types import MappingProxyType
+from typing import get_args
 from urllib.parse import urlparse
 
 import torch
@@ -14,20 +16,22 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from spaces.errors import InputError
-from spaces.resnet import Arch, ResnetConfig
-from trainables.backbones import random_net
+from spaces.resnet import Arch, ResnetConfig, Stem
+from trainables.backbones import embedding_net, random_net
 from trainables.data.faceset import CLASSES
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
+# Published files of DenseNets name their layers as torch did before 0.4: `denselayer1.norm.1.weight`.
+_OLD_NAME = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 # torchvision's names of what stands behind the pooled features.
 HEADS = ("fc.", "classifier.")
 
 
-def resolve_weights(arch: Arch, weights: str) -> Path | None:
+def resolve_weights(arch: str, weights: str) -> Path | None:
     """The file that `weights` means, or None for `none`; what it returns, as a string, resolves to itself.
 
     Args:
-        arch: The architecture.
+        arch: The architecture, by torchvision's name.
         weights: `none`, `imagenet` or a path, as in `ResnetConfig.weights`; `faces` has no file of its own here.
 
     Raises:
@@ -80,7 +84,7 @@ def cached_file(url: str) -> Path:
     return path
 
 
-def weights_key(arch: Arch, weights: str) -> str:
+def weights_key(arch: str, weights: str) -> str:
     """The key of `Task.weights` under which the file that `weights` means for `arch` is found."""
     return f"{arch} {weights}"
 
@@ -113,11 +117,30 @@ def load_backbone(net: nn.Module, path: Path) -> None:
     Raises:
         InputError: If the file cannot be read or does not fit the network.
     """
-    tensors = {key: value for key, value in read_tensors(path).items() if not key.startswith(HEADS)}
-    expected = {key: value for key, value in net.state_dict().items() if not key.startswith(HEADS)}
-    # Counters of batches, which files of old torch versions lack, are of no use to a training that starts.
-    expected = {key: value for key, value in expected.items() if not key.endswith("num_batches_tracked")}
-    tensors = {key: value for key, value in tensors.items() if not key.endswith("num_batches_tracked")}
+    _load_all_but(HEADS, net, path)
+
+
+def load_embedding_net(backbone: str, path: Path, stem: Stem = "imagenet") -> nn.Module:
+    """The network that `embedding_net` gives, with the weights in `path`, whose last layer is not looked at.
+
+    Raises:
+        InputError: If the file cannot be read or does not fit the network.
+    """
+    net, last = embedding_net(backbone, stem)
+    # torchvision's vgg16 has three layers where ours has one.
+    _load_all_but(HEADS if backbone in get_args(Arch) else (f"{last}.",), net, path)
+    return net
+
+
+def _load_all_but(prefixes: tuple[str, ...], net: nn.Module, path: Path) -> None:
+    # Counters of batches, which files of old torch versions lack, and tables of whole numbers are no weights.
+    expected = {
+        key: value
+        for key, value in net.state_dict().items()
+        if value.is_floating_point() and not key.startswith(prefixes)
+    }
+    found = {_OLD_NAME.sub(r"\1\2", key): value for key, value in read_tensors(path).items()}
+    tensors = {key: value for key, value in found.items() if value.is_floating_point() and not key.startswith(prefixes)}
     check_fit(tensors, expected, path)
     net.load_state_dict(tensors, strict=False)
 

@@ -41,7 +41,7 @@ _Detect: TypeAlias = Callable[[NDArray[Any], int], list[_FloatBox]]
 
 
 class FaceDetector:
-    """Finds the largest face of a picture, the same one in every process and with any number of threads.
+    """Finds the faces of a picture, the same ones in every process and with any number of threads.
 
     Attributes:
         margin: What to pass to `crop` with its boxes.
@@ -62,13 +62,17 @@ class FaceDetector:
         self._detect = _haar() if spec.detector == "haar" else _yunet(detector_file(spec))
 
     def find(self, gray: Images) -> Box | None:
-        """The largest face, None if there is none.
+        """The largest face, the first of `find_all`, None if there is none."""
+        return next(iter(self.find_all(gray)), None)
+
+    def find_all(self, gray: Images) -> list[Box]:
+        """All faces, the largest first.
 
         Args:
             gray: uint8, (h, w).
 
         Returns:
-            x, y, width and height in pixels of `gray`; in a small picture the box may reach past its edges.
+            x, y, width and height of each in pixels of `gray`; in a small picture a box may reach past its edges.
         """
         small = max(gray.shape) <= SMALL
         scale, border, share = 1, 0, SMALLEST
@@ -80,10 +84,11 @@ class FaceDetector:
         smallest = max(SMALLEST_SIDE, round(share * scale * min(gray.shape)))
         with _one_thread():
             found = self._detect(picture, smallest)
-        if not found:
-            return None
-        x, y, width, height = max(found, key=lambda box: (box[2] * box[3], box))
-        return round(x / scale) - border, round(y / scale) - border, round(width / scale), round(height / scale)
+        found.sort(key=lambda box: (box[2] * box[3], box), reverse=True)
+        return [
+            (round(x / scale) - border, round(y / scale) - border, round(width / scale), round(height / scale))
+            for x, y, width, height in found
+        ]
 
 
 def crop(gray: Images, face: Box | None, margin: float) -> Images:

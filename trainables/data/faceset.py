@@ -88,6 +88,11 @@ class Faces:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def take(self, rows: NDArray[np.intp]) -> "Faces":
+        """The faces at `rows`, (m,), in that order."""
+        names = tuple(self.names[row] for row in rows)
+        return Faces(self.images[rows], self.labels[rows], self.emotions[rows], names)
+
 
 def joined(first: Faces, second: Faces) -> Faces:
     """The faces of `first`, then those of `second`."""

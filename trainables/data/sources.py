@@ -14,7 +14,7 @@ from spaces.errors import InputError
 from trainables.data.crop import FaceDetector, crop
 from trainables.data.decode import decode_gray, whole_face
 from trainables.data.faceset import EMOTIONS, SIDE, TEST, TRAIN, Crops, FaceSet, Images, Labels, digests
-from trainables.data.folder import face_files
+from trainables.data.folder import FaceFile, face_files
 from trainables.data.spec import DataSpec
 
 LAYOUTS = (
@@ -26,8 +26,10 @@ PARQUET_COLUMNS = ("name", "usage", "emotion", "pixels")
 USAGES = {"Training": TRAIN, "PublicTest": TEST, "PrivateTest": TEST}
 
 
-def read_source(spec: DataSpec) -> FaceSet:
+def read_source(spec: DataSpec, one_split: bool = False) -> FaceSet:
     """All faces of `spec.source`, in the order of the source (a folder's: split, emotion, file name).
+
+    One without training or test faces is refused, unless `one_split` says that one of them will do.
 
     With `spec.crop`, faces are looked for in the pictures as they lie in the source, whatever their size, and the crops
     are made 48 x 48; pictures without a face are taken whole here, and it is the protocol that may drop them.
@@ -40,14 +42,15 @@ def read_source(spec: DataSpec) -> FaceSet:
     if spec.source == "demo":
         return _drawn(spec.demo_images, detector)
     path = source_path(spec)
+    read = read_folder if path.is_dir() else READERS.get(path.suffix.lower())
+    if read is None:
+        raise InputError(f"{path}: unknown type of file {path.suffix!r}; data is `demo`, {LAYOUTS}")
     with reading(path):
-        if path.is_dir():
-            return read_folder(path, detector)
-        if path.suffix.lower() == ".csv":
-            return read_csv(path, detector)
-        if path.suffix.lower() == ".parquet":
-            return read_parquet(path, detector)
-    raise InputError(f"{path}: unknown type of file {path.suffix!r}; data is `demo`, {LAYOUTS}")
+        faces = read(path, detector)
+    for side, name in ((TRAIN, "training"), (TEST, "test")):
+        if not one_split and side not in faces.usage:
+            raise InputError(f"{path}: {len(faces)} images, none of them in the {name} split; both splits are needed")
+    return faces
 
 
 @contextmanager
@@ -79,7 +82,7 @@ def read_csv(path: Path, detector: FaceDetector | None = None) -> FaceSet:
     """The faces of the original FER2013 csv: columns `emotion`, `pixels` and `Usage`, in any order, others ignored.
 
     Raises:
-        InputError: If a row is malformed or a split is missing.
+        InputError: If a row is malformed or there is none.
     """
     album = _Album(detector)
     emotions: list[int] = []
@@ -107,7 +110,7 @@ def read_parquet(path: Path, detector: FaceDetector | None = None) -> FaceSet:
     """The faces of a parquet file: columns `name`, `usage`, `emotion`, and `pixels` holding PNG bytes.
 
     Raises:
-        InputError: If the file is not parquet, a row is malformed or a split is missing.
+        InputError: If the file is not parquet, a row is malformed or there is none.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -140,7 +143,15 @@ def read_folder(path: Path, detector: FaceDetector | None = None) -> FaceSet:
     Raises:
         InputError: If the layout is another, or a file is not an image.
     """
-    files = face_files(path)
+    return read_files(path, face_files(path), detector)
+
+
+def read_files(path: Path, files: Sequence[FaceFile], detector: FaceDetector | None) -> FaceSet:
+    """The faces in image files of the folder `path`, in their order.
+
+    Raises:
+        InputError: If a file is not an image or there is none.
+    """
     album = _Album(detector)
     for file in files:
         try:
@@ -149,6 +160,9 @@ def read_folder(path: Path, detector: FaceDetector | None = None) -> FaceSet:
             raise InputError(f"{file.path}: {error}") from error
     emotions, usage, names = ([getattr(file, part) for file in files] for part in ("emotion", "usage", "name"))
     return _face_set(path, album, emotions, usage, names)
+
+
+READERS = {".csv": read_csv, ".parquet": read_parquet}
 
 
 class _Album:
@@ -188,9 +202,8 @@ def _drawn(images: int, detector: FaceDetector | None) -> FaceSet:
 
 
 def _face_set(path: Path, album: _Album, emotions: list[int], usage: list[int], names: Sequence[str]) -> FaceSet:
-    for side, name in ((TRAIN, "training"), (TEST, "test")):
-        if side not in usage:
-            raise InputError(f"{path}: {len(album)} images, none of them in the {name} split; both splits are needed")
+    if not len(album):
+        raise InputError(f"{path}: no images in it")
     return album.face_set(np.array(emotions, np.int8), np.array(usage, np.int8), names)
 
 

@@ -1,0 +1,204 @@
+"""The frozen prefix: shared activations give what the whole network gives, and every trial that may share does."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from drawn_faces import drawn_faces
+
+from spaces.fidelity import Fidelity
+from spaces.resnet import ResnetConfig
+from trainables.backbones import random_net, split_trunk, trunk
+from trainables.base import Task
+from trainables.cache import Cache, Counts
+from trainables.precision import Compute
+from trainables.prefix import Prefix, views_of
+from trainables.resnet import ResnetLearner
+from trainables.weights import write_tensors
+
+CPU = Compute(torch.device("cpu"), bf16=False)
+TRAIN, FRESH = drawn_faces(48, seed=1), drawn_faces(20, seed=2)
+# Rates so low that AdamW, which heeds the signs of gradients, does not blow up a rounding.
+RATES = {"head_lr": 1e-3, "backbone_lr": 3e-5}
+PLAIN = ResnetConfig(epochs=2, batch_size=16, image_size=32, augment=0, unfreeze=1, dropout=0.2, **RATES)
+SCALE = Fidelity(maximum=3, eta=3)
+LARGE = ("resnet50", "vgg16")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> dict[str, str]:
+    """A file of weights for each architecture: what is frozen must be the same in all trials."""
+    folder = tmp_path_factory.mktemp("weights")
+    found = {}
+    for arch in ("resnet18", *LARGE):
+        path = folder / f"{arch}.safetensors"
+        write_tensors(random_net(arch, seed=5).state_dict(), path)
+        found[arch] = str(path)
+    return found
+
+
+def learner(config: ResnetConfig, weights: dict[str, str], cache: Cache | None, seed: int = 0) -> ResnetLearner:
+    config = config.model_copy(update={"weights": weights[config.arch]})
+    return ResnetLearner(config, Task(TRAIN, seed, SCALE, cache=cache, views=2), CPU)
+
+
+def shared(folder: Path, limit: int = 10**9) -> Cache:
+    return Cache(folder / "shared", limit)
+
+
+@pytest.mark.parametrize("arch", ["resnet18", *(pytest.param(arch, marks=pytest.mark.slow) for arch in LARGE)])
+def test_the_two_parts_of_a_trunk_make_the_whole_at_any_cut(arch):
+    net = random_net(arch, seed=0).eval()
+    images = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        whole = trunk(net)(images)
+        for unfreeze in range(6):
+            below, above = split_trunk(net, unfreeze)
+            torch.testing.assert_close(above(below(images)), whole)
+            trained = {id(p) for stage in range(unfreeze, 0, -1) for p in _stage(net, stage)}
+            assert {id(p) for p in above.parameters()} == trained
+
+
+def _stage(net, number):
+    from trainables.backbones import stages
+
+    return [p for module in stages(net)[number] for p in module.parameters()]
+
+
+@pytest.mark.parametrize("unfreeze", [0, 1, pytest.param(3, marks=pytest.mark.slow)])
+def test_with_plain_views_results_are_those_of_the_whole_network(tmp_path, weights, unfreeze):
+    """Tolerance: activations keep eight bits, so logits may differ by some thousandths of their size."""
+    config = PLAIN.model_copy(update={"unfreeze": unfreeze, "flip": True})
+    off, on = learner(config, weights, None), learner(config, weights, shared(tmp_path))
+    losses = [each.fit_to(1)["train_loss"] for each in (off, on)]
+    assert losses[1] == pytest.approx(losses[0], abs=0.02)
+    np.testing.assert_allclose(on.predict_proba(FRESH.images), off.predict_proba(FRESH.images), atol=0.02)
+    # Prediction alone: the same weights, with and without the shared activations.
+    np.testing.assert_allclose(on.predict_proba(FRESH.images), on.model.predict_proba(FRESH.images), atol=0.005)
+
+
+def test_a_second_trial_finds_what_the_first_computed_and_other_seeds_share_it(tmp_path, weights):
+    cache = shared(tmp_path)
+    for seed in (0, 1):
+        trained = learner(PLAIN, weights, cache, seed)
+        trained.fit_to(3)
+        trained.predict_proba(FRESH.images)
+        assert cache.counts[:2] == (2 * seed, 2)
+
+
+def test_augmented_views_take_turns_and_are_shared(tmp_path, weights):
+    config = PLAIN.model_copy(update={"augment": 0.5, "epochs": 3})
+    cache = shared(tmp_path)
+    trained = learner(config, weights, cache)
+    trained.fit_to(3)
+    assert cache.counts.misses == 2
+    again = learner(config, weights, cache)
+    again.fit_to(3)
+    assert cache.counts[:2] == (2, 2)
+    assert np.array_equal(trained.predict_proba(FRESH.images), again.predict_proba(FRESH.images))
+    first, second = (trained._prefix.batch(epoch, torch.arange(8)) for epoch in (0, 1))
+    assert not torch.equal(first, second)
+    assert torch.equal(first, trained._prefix.batch(2, torch.arange(8)))
+
+
+@pytest.mark.slow
+def test_training_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(tmp_path, weights):
+    config = PLAIN.model_copy(update={"augment": 0.5})
+    straight = learner(config, weights, shared(tmp_path))
+    straight.fit_to(3)
+    first, second = (learner(config, weights, shared(tmp_path)) for _ in range(2))
+    first.fit_to(1)
+    (tmp_path / "checkpoint").mkdir()
+    first.save(tmp_path / "checkpoint")
+    second.load(tmp_path / "checkpoint")
+    second.fit_to(3)
+    assert np.array_equal(straight.predict_proba(FRESH.images), second.predict_proba(FRESH.images))
+
+
+@pytest.mark.slow
+def test_frozen_stages_are_left_as_they_were(tmp_path, weights):
+    trained = learner(PLAIN, weights, shared(tmp_path))
+    trained.fit_to(3)
+    start = random_net("resnet18", seed=5).state_dict()
+    for name, tensor in trained.model.net.state_dict().items():
+        if not name.startswith(("layer4", "fc")):
+            assert torch.equal(tensor, start[name]), name
+
+
+@pytest.mark.slow
+def test_where_the_boundary_is_too_large_a_smaller_one_below_is_taken(tmp_path, weights):
+    config = PLAIN.model_copy(update={"arch": "resnet50", "unfreeze": 3})
+
+    def boundary(limit: int) -> int | None:
+        each = learner(config, weights, shared(tmp_path, limit))
+        each._begin()
+        return each._prefix and each._prefix.boundary
+
+    # Values of a face of 32 pixels: 256 x 8 x 8 after the first residual stage, 64 x 8 x 8 after the stem.
+    per_face = 2 * len(TRAIN)
+    assert boundary(2 * per_face * 256 * 64) == 3
+    assert boundary(2 * per_face * 256 * 64 - 1) == 4
+    assert boundary(2 * per_face * 64 * 64 - 1) is None
+
+
+@pytest.mark.slow
+def test_results_do_not_depend_on_which_boundary_is_kept(tmp_path, weights):
+    config = PLAIN.model_copy(update={"arch": "resnet50", "unfreeze": 3, "epochs": 1})
+    kept = [learner(config, weights, shared(tmp_path, 4 * len(TRAIN) * 64 * size)) for size in (256, 64)]
+    for each in kept:
+        each.fit_to(1)
+    first, second = (each.predict_proba(FRESH.images) for each in kept)
+    assert [each._prefix.boundary for each in kept] == [3, 4]
+    np.testing.assert_allclose(first, second, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("change", "views"),
+    [
+        ({}, 1),
+        ({"augment": 0.5}, 4),
+        ({"erasing": 0.5}, 4),
+        ({"mixup": 0.2}, 0),
+        ({"cutmix": 0.2, "augment": 0.5}, 0),
+    ],
+)
+def test_which_views_a_trial_may_share(change, views):
+    assert views_of(PLAIN.model_copy(update=change), 4) == views
+
+
+def test_what_is_trained_as_a_whole_shares_nothing(tmp_path, weights):
+    cache = shared(tmp_path)
+    whole = learner(PLAIN.model_copy(update={"unfreeze": 5}), weights, cache)
+    whole.fit_to(1)
+    whole.predict_proba(FRESH.images)
+    assert cache.counts == Counts()
+
+
+@pytest.mark.slow
+def test_the_key_changes_with_all_that_activations_depend_on(tmp_path, weights):
+    def key(images=FRESH.images, view=0, seed=5, boundary=1, **change):
+        config = PLAIN.model_copy(update={"augment": 0.5, **change})
+        net = random_net(config.arch, seed, config.stem)
+        prefix = Prefix(net, boundary, config, TRAIN.images, CPU, shared(tmp_path), 2)
+        return prefix.key(images, view).name
+
+    others = [
+        key(),
+        key(view=1),
+        key(view=None),
+        key(seed=6),
+        key(boundary=2),
+        key(images=TRAIN.images),
+        key(image_size=48),
+        key(augment=0.6),
+        key(erasing=0.1),
+        key(stem="small"),
+        key(arch="resnet34"),
+    ]
+    assert len(set(others)) == len(others)
+    assert key(head_lr=0.5, epochs=9, dropout=0.1, weight_decay=0.3, batch_size=4, label_smoothing=0.1) == key()
+    assert key(view=None, augment=0.9) == key(view=None)
+    other = Prefix(random_net("resnet18", 5), 1, PLAIN, TRAIN.images, replace(CPU, bf16=True), shared(tmp_path), 2)
+    assert other.key(FRESH.images, None).name != key(view=None)

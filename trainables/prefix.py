@@ -1,0 +1,185 @@
+"""The frozen part of a network: what it makes of faces is computed once, and trials train only what is above it.
+
+Activations at the freeze boundary are kept in bfloat16, channels last, for the plain view of each face and for a number
+of augmented views, which take turns from epoch to epoch. A view is computed when the first trial needs it. Where the
+activations are too large to keep, those at the next boundary below, nearer to the image, are taken, if they are smaller
+(as those of a bottleneck network's stem are), and the frozen stages between run in each step.
+
+With plain views the results are those of the whole network, up to the rounding of the activations where the hardware
+does not compute in bfloat16 anyway. With augmented views all trials see the same variations, and after as many epochs
+as there are views they see them again; what that costs is measured in `docs/log.md`.
+"""
+
+from collections.abc import Iterator
+from hashlib import blake2b
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from spaces.resnet import ResnetConfig
+from trainables.augment import augment, erase, seeded
+from trainables.backbones import ALL_STAGES, prepare, split_trunk
+from trainables.base import Task
+from trainables.cache import Cache, Draft
+from trainables.data.faceset import SIDE, Images
+from trainables.keys import NETWORK_CODE, Key, code_digest, digest
+from trainables.precision import Compute
+
+_BATCH = 256
+_VIEW_SEED = 0
+# The share of the cache that the views of one training may fill.
+_SHARE = 0.5
+
+
+class Prefix:
+    """The frozen part of one trial's network, and what it makes of faces.
+
+    Args:
+        net: The network, on the device of `compute`; the tensors of its frozen stages must not change any more.
+        boundary: How many stages are above the activations, counted as `ResnetConfig.unfreeze` is.
+        config: What is trained.
+        faces: uint8, (n, 48, 48), the training faces.
+        compute: Where and in which precision.
+        cache: Where activations are kept.
+        views: Augmented views of each training face; 1 if all views are plain, 0 if training has none here.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        boundary: int,
+        config: ResnetConfig,
+        faces: Images,
+        compute: Compute,
+        cache: Cache,
+        views: int,
+    ) -> None:
+        self.boundary = boundary
+        self.views = views
+        self._below = split_trunk(net, boundary)[0].eval()
+        self._config = config
+        self._faces = faces
+        self._compute = compute
+        self._cache = cache
+        self._opened: dict[int, NDArray[np.int16]] = {}
+        self._network = _network_digest(self._below)
+
+    @classmethod
+    def of(cls, net: nn.Module, config: ResnetConfig, task: Task, compute: Compute) -> "Prefix | None":
+        """The prefix of a trial, None if nothing is frozen, nothing is shared, or no boundary's activations fit."""
+        if task.cache is None or config.unfreeze == ALL_STAGES:
+            return None
+        views = views_of(config, task.views)
+        limit = _SHARE * task.cache.limit / (2 * len(task.faces) * max(1, min(views, config.epochs)))
+        for boundary, values in _sizes(net, config, compute):
+            if values <= limit:
+                return cls(net, boundary, config, task.faces.images, compute, task.cache, views)
+        return None
+
+    def above(self, net: nn.Module) -> nn.Sequential:
+        """What of `net`, the trial's network or a copy of it, follows the activations, up to pooled features."""
+        return split_trunk(net, self.boundary)[1]
+
+    def batch(self, epoch: int, picked: Tensor) -> Tensor:
+        """The activations, float (b, c, h, w) or (b, d), of the training faces `picked`, int64 (b,), in `epoch`."""
+        view = epoch % self.views
+        if view not in self._opened:
+            self._opened[view] = self._activations(self._faces, view if self._is_varied else None)
+        return self._tensor(self._opened[view][picked.cpu().numpy()])
+
+    def plain(self, images: Images, size: int) -> Iterator[Tensor]:
+        """The activations of faces, uint8 (n, 48, 48), as they are, in batches of `size`."""
+        activations = self._activations(images, None)
+        for start in range(0, len(images), size):
+            yield self._tensor(np.array(activations[start : start + size]))
+
+    @property
+    def _is_varied(self) -> bool:
+        return self._config.augment > 0 or self._config.erasing > 0
+
+    def _activations(self, images: Images, view: int | None) -> NDArray[np.int16]:
+        """The bits of the activations of a view of `images`, (n, h, w, c) or (n, d); the plain view is None."""
+
+        def compute(draft: Draft) -> None:
+            out: NDArray[np.int16] | None = None
+            for start in range(0, len(images), _BATCH):
+                bits = self._run(images[start : start + _BATCH], view, start)
+                if out is None:
+                    out = draft.array("activations", (len(images), *bits.shape[1:]), np.int16)
+                out[start : start + _BATCH] = bits
+
+        return self._cache.get(self.key(images, view), compute)["activations"]
+
+    def key(self, images: Images, view: int | None) -> Key:
+        """What the activations of a view of `images` depend on."""
+        config = self._config
+        return Key.of(
+            "prefix",
+            network=self._network,
+            image_size=config.image_size,
+            images=digest(images),
+            view=view,
+            seed=None if view is None else _VIEW_SEED,
+            augment=None if view is None else config.augment,
+            erasing=None if view is None else config.erasing,
+            compute=f"{self._compute} {torch.__version__}",
+            code=code_digest("prefix.py", "augment.py", *NETWORK_CODE),
+        )
+
+    @torch.inference_mode()
+    def _run(self, images: Images, view: int | None, start: int) -> NDArray[np.int16]:
+        device, config = self._compute.device, self._config
+        gray = torch.tensor(images, device=device)
+        if view is not None:
+            generator = seeded(device, _VIEW_SEED, view, start)
+            gray = erase(augment(gray, config.augment, generator), config.erasing, generator)
+        with self._compute.autocast():
+            activations: Tensor = self._below(prepare(gray, config.image_size))
+        if activations.ndim == 4:
+            activations = activations.permute(0, 2, 3, 1)
+        bits: NDArray[np.int16] = activations.to(torch.bfloat16).contiguous().view(torch.int16).cpu().numpy()
+        return bits
+
+    def _tensor(self, bits: NDArray[np.int16]) -> Tensor:
+        values = torch.from_numpy(bits).to(self._compute.device).view(torch.bfloat16)
+        if not self._compute.bf16:
+            values = values.float()
+        return values.permute(0, 3, 1, 2) if values.ndim == 4 else values
+
+
+def views_of(config: ResnetConfig, shared: int) -> int:
+    """How many views of each training face a trial of `config` shares, if `shared` augmented ones are kept.
+
+    None where images are blended in each step; one where nothing is varied, since all views are plain then.
+    """
+    if config.mixup > 0 or config.cutmix > 0:
+        return 0
+    return shared if config.augment > 0 or config.erasing > 0 else 1
+
+
+@torch.inference_mode()
+def _sizes(net: nn.Module, config: ResnetConfig, compute: Compute) -> list[tuple[int, int]]:
+    """The boundaries a trial may use, the one at its freeze boundary first, and how many values a face has at each."""
+    image = torch.zeros((1, SIDE, SIDE), device=compute.device)
+    sizes = []
+    with compute.autocast():
+        seen, passed = prepare(image, config.image_size), 0
+        for boundary in range(ALL_STAGES - 1, config.unfreeze - 1, -1):
+            below = split_trunk(net, boundary)[0]
+            for module in list(below)[passed:]:
+                # Frozen stages are in evaluation mode, or batch-norm would gather statistics of an empty image.
+                seen = module.eval()(seen)
+            passed = len(below)
+            sizes.append((boundary, seen.numel()))
+    return sizes[::-1]
+
+
+def _network_digest(below: nn.Module) -> str:
+    """A hash of the structure and all tensors of a frozen part."""
+    content = blake2b(str(below).encode(), digest_size=16)
+    for name, tensor in below.state_dict().items():
+        content.update(name.encode())
+        content.update(np.ascontiguousarray(tensor.cpu().numpy()).data)
+    return content.hexdigest()
