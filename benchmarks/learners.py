@@ -17,7 +17,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,11 @@ from results.run_folder import RunFolder
 from results.schema import Status
 from results.statistics import accuracy_interval
 from search.cli import cache_folder
-from spaces.joint import parse_config
+from search.plan import absolute, read_plan, validate_plan
+from spaces.joint import Config, parse_config
 from spaces.resnet import ResnetConfig
 from trainables.base import Model, Task
+from trainables.cache import SHARED, Cache
 from trainables.checkpoint import VALIDATION
 from trainables.data.faceset import Faces
 from trainables.data.protocol import load_pretraining, load_test, load_training
@@ -75,11 +77,8 @@ def pretrain(source: str) -> Pretrained:
 
 
 def search(name: str, row: Row, source: str, out: Path, scale: float) -> RunFolder:
-    """Run the search of `row`, unless an earlier call did."""
-    run = RunFolder(out / name)
-    if run.leaderboard.exists():
-        return run
-    plan = {
+    """Run the search of `row`, or go on with it, unless an earlier call ended it."""
+    values = {
         "data": {"source": str(Path(source).resolve()), **row.data},
         "budget": {"minutes": row.minutes * scale},
         "pretraining": PRETRAINING,
@@ -88,22 +87,18 @@ def search(name: str, row: Row, source: str, out: Path, scale: float) -> RunFold
         "models": 100,  # the ensemble may use any
         "space": row.space,
     }
-    path = out / f"{name}.yaml"
-    path.write_text(yaml.safe_dump(plan, sort_keys=False))
-    command = [sys.executable, "-m", "search", "search", str(path), "--name", name, "--runs", str(out.resolve())]
-    subprocess.run(command, check=False, cwd=ROOT, stdout=sys.stderr)  # where no trial finished, the report says so
+    run, path = RunFolder(out.resolve() / name), out / f"{name}.yaml"
+    plan = absolute(validate_plan(values, name))
+    command = ["search", str(path), "--name", name, "--runs", str(out.resolve())]
+    if run.plan.exists():
+        if read_plan(run.plan) != plan:
+            raise SystemExit(f"{run.path}: a search of another plan; remove it or give another --out")
+        if run.leaderboard.exists():
+            return run
+        command = ["resume", str(run.path)]
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    subprocess.run([sys.executable, "-m", "search", *command], check=True, cwd=ROOT, stdout=sys.stderr)
     return run
-
-
-def print_references(source: str) -> None:
-    """Train the simple references and print what they reach on validation."""
-    for name, (config, balance) in REFERENCES.items():
-        data = load_training(DataSpec(source=source, protocol=ProtocolSpec(balance=balance)), cache_folder())
-        began = time.perf_counter()
-        learner = build_learner(config, Task(data.train, threads=usable_cpus()))
-        learner.fit_to(learner.task.scale.maximum)
-        found = score(data.validation.labels, learner.predict_proba(data.validation.images))
-        print(f"reference: {name}: validation {found.accuracy:.4f}, {time.perf_counter() - began:.0f} s", flush=True)
 
 
 class Table:
@@ -113,16 +108,24 @@ class Table:
         runs: A run for each row that was searched.
         source: The data.
         pretraining: What the rows that need it rest on, if any does.
+        scale: What the minutes of the rows were multiplied by.
         seeds: How many fits of each winner are reported, the search's own among them.
         final: Whether the public test is read.
     """
 
     def __init__(
-        self, runs: Mapping[str, RunFolder], source: str, pretraining: Pretrained | None, seeds: int, final: bool
+        self,
+        runs: Mapping[str, RunFolder],
+        source: str,
+        pretraining: Pretrained | None,
+        scale: float,
+        seeds: int,
+        final: bool,
     ) -> None:
         self.runs = runs
         self.source = source
         self.pretraining = pretraining
+        self.scale = scale
         self.seeds = seeds
         self.final = final
         self.records = {
@@ -145,29 +148,60 @@ class Table:
         models = [load_model(best.family, folder_of(best) / "model"), *self._again(name, best)]
         on_validation = score_all(models, validation)
         test = interval(score_all(models, self.test(name))) if self.final else "not read"
-        spent = sum(record.seconds for record in trials_in([self.runs[name]]))
-        based = self.pretraining.seconds if self.pretraining and row.is_pretrained else 0.0
+        based = (
+            f" and {self.pretraining.seconds:.0f} s of pretraining" if row.is_pretrained and self.pretraining else ""
+        )
         fits = ", ".join(f"{found.accuracy:.4f}" for found in on_validation)
         return (
-            f"{name}: validation {best.val_accuracy:.4f} ({len(models)} seeds: {fits}), test {test} (old project "
-            f"{row.old or '-'}, to reach {row.aim}); {len(self.records[name])} trials finished, {spent:.0f} worker "
-            f"seconds, {based:.0f} s of pretraining; {describe(best.config)}"
+            f"{name}: validation {best.val_accuracy:.4f} (fits of {len(models)} seeds: {fits}), test {test} (old "
+            f"project {row.old or '-'}, to reach {row.aim}); {len(self.records[name])} trials finished in "
+            f"{row.minutes * self.scale:g} minutes{based}; {describe(best.config)}"
         )
 
     def _again(self, name: str, best: TrialRecord) -> list[Model]:
-        """The config of `best` trained with other seeds."""
-        config, faces = parse_config(best.config), load_training(ROWS[name].spec(self.source), cache_folder()).train
-        files = {weights_key(PRETRAINING["arch"], "faces"): self.pretraining.weights} if self.pretraining else {}
-        models = []
-        for seed in range(1, self.seeds):
-            learner = build_learner(config, Task(faces, seed, threads=usable_cpus(), weights=files))
+        """The config of `best` trained with other seeds, as the search trained it."""
+        seeds = [seed for seed in range(self.seeds) if seed != best.seed][: self.seeds - 1]
+        return [self._fitted(parse_config(best.config), name, seed) for seed in seeds]
+
+    def _fitted(self, config: Config, name: str, seed: int) -> Model:
+        plan = read_plan(self.runs[name].plan)
+        assert plan.cache_bytes is not None
+        learner = build_learner(
+            config,
+            Task(
+                load_training(ROWS[name].spec(self.source), cache_folder()).train,
+                seed,
+                plan.fidelity,
+                usable_cpus(),
+                faces_weights(self.pretraining),
+                Cache(cache_folder() / SHARED, plan.cache_bytes),
+                plan.shared_views,
+            ),
+        )
+        learner.fit_to(plan.fidelity.maximum)
+        return learner.model
+
+    def reference_lines(self) -> Iterator[str]:
+        """What the simple references reach, trained and scored in the same protocol."""
+        for name, (config, balance) in REFERENCES.items():
+            needed = "embedding" in config.features.descriptors
+            if needed and self.pretraining is None:
+                continue
+            spec, began = DataSpec(source=self.source, protocol=ProtocolSpec(balance=balance)), time.perf_counter()
+            data = load_training(spec, cache_folder())
+            learner = build_learner(
+                config, Task(data.train, threads=usable_cpus(), weights=faces_weights(self.pretraining))
+            )
             learner.fit_to(learner.task.scale.maximum)
-            models.append(learner.model)
-        return models
+            found = score_all([learner.model], data.validation)[0].accuracy
+            test = interval(score_all([learner.model], load_test(spec, cache_folder()))) if self.final else "not read"
+            yield f"reference: {name}: validation {found:.4f}, test {test}, {time.perf_counter() - began:.0f} s"
 
     def ensemble_line(self) -> str:
         """What all finished trials reach together."""
         members = [(name, record) for name, records in self.records.items() for record in records]
+        if not members:
+            return "ensemble: no trial finished"
         validation = self.validation(next(iter(self.runs)))
         for name in self.runs:
             assert self.validation(name).names == validation.names, f"{name} was measured on other faces"
@@ -177,12 +211,15 @@ class Table:
         used = [(float(weight), *members[place]) for place, weight in enumerate(weights) if weight > 0]
         found = "not read"
         if self.final:
+            test = self.test(used[0][1])
+            for _, name, _ in used:
+                assert self.test(name).names == test.names, f"{name} would be measured on other faces"
             on_test = np.stack(
                 [load_model(record.family, folder_of(record) / "model").predict_proba(self.test(name).images)
                  for _, name, record in used]
             )  # fmt: skip
             shares = np.array([weight for weight, _, _ in used])
-            found = interval([score(self.test(used[0][1]).labels, blend(shares, on_test))])
+            found = interval([score(test.labels, blend(shares, on_test))])
         parts = ", ".join(f"{weight:.2f} x {name} {record.trial}" for weight, name, record in used)
         return f"ensemble: validation {honest.accuracy:.4f} (cross-validated), test {found} (to reach 0.84); {parts}"
 
@@ -211,23 +248,32 @@ def read_arguments() -> Any:
     return parser.parse_args()
 
 
+def faces_weights(pretraining: Pretrained | None) -> dict[str, Path]:
+    return {weights_key(PRETRAINING["arch"], "faces"): pretraining.weights} if pretraining else {}
+
+
+def tell(line: str, final: bool) -> None:
+    """Print a line and, if it tells of the public test, record it at once: no reading may be lost."""
+    print(line, flush=True)
+    if final:
+        with LOG.open("a") as log:
+            log.write(f"* {line}\n")
+
+
 def main() -> None:
     given = read_arguments()
     given.out.mkdir(parents=True, exist_ok=True)
     pretraining = pretrain(given.data) if any(ROWS[name].is_pretrained for name in given.only) else None
     runs = {name: search(name, ROWS[name], given.data, given.out, given.scale) for name in given.only}
-    print_references(given.data)
-    table = Table(runs, given.data, pretraining, given.seeds, given.final)
-    lines = []
-    for name in runs:
-        lines.append(table.line(name))
-        print(lines[-1], flush=True)
-    lines.append(table.ensemble_line())
-    print(lines[-1])
+    table = Table(runs, given.data, pretraining, given.scale, given.seeds, given.final)
     if given.final:
         with LOG.open("a") as log:
             log.write(f"\n**Reading of the public test by benchmarks/learners.py**, {datetime.date.today()}:\n\n")
-            log.write("".join(f"* {line}\n" for line in lines))
+    for name in runs:
+        tell(table.line(name), given.final)
+    tell(table.ensemble_line(), given.final)
+    for line in table.reference_lines():
+        tell(line, given.final)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from torchvision import transforms
 from spaces.resnet import ResnetConfig
 from trainables.backbones import CHANNEL_MEAN, CHANNEL_STD, prepare, random_net
 from trainables.base import Task
+from trainables.data.demo import draw_faces
 from trainables.data.faceset import Faces
 from trainables.finetuning import Examples, FineTuning
 from trainables.precision import Compute
@@ -41,10 +42,8 @@ WORKERS = 2
 
 
 def make_faces() -> Faces:
-    generator = np.random.default_rng(0)
-    images = generator.integers(0, 256, (FACES, 48, 48), dtype=np.uint8)
-    labels = (np.arange(FACES) % 3).astype(np.int8)
-    return Faces(images, labels, labels, ("",) * FACES)
+    drawn = draw_faces(FACES)
+    return Faces(drawn.images, (drawn.emotions % 3).astype(np.int8), drawn.emotions, drawn.names)
 
 
 def ours(config: ResnetConfig, faces: Faces, compute: Compute) -> Callable[[int], None]:

@@ -8,8 +8,10 @@ leaves one behind. Two nodes that start at once make each other time out.
 import logging
 import os
 import signal
+import socket
 import sys
 import time
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -18,37 +20,56 @@ from cluster.state import Node, Process, State, read_state, write_state
 
 _OBJECT_STORE_BYTES = 256 * 1024**2
 _ORDER_SECONDS = 30.0
+MORE = signal.SIGUSR1  # the state asks for more nodes than there are
 
 
 def main() -> None:
-    """Start the nodes, one after another, and wait to be ended."""
+    """Start the nodes, one after another, then those that are asked for later, and wait to be ended."""
     state = _order()
     prepare_environment()
     os.environ["RAY_TMPDIR"] = str(state.folder)  # Ray's note of the current cluster goes here, not over another's
     (state.folder / "ray").mkdir()
+    # A job's `python` is this one.
+    os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
     os.environ["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"
     from ray.cluster_utils import Cluster
 
     logging.getLogger("ray").setLevel(logging.ERROR)
     devices = [device for device in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if device]
-    cluster = Cluster(shutdown_at_exit=True)
-    for number in range(state.wanted):
-        if state.gpus:
-            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(_devices_of(number, state.gpus, devices))
-        started = cluster.add_node(
-            node_ip_address="127.0.0.1",
-            num_cpus=state.cpus,
-            num_gpus=state.gpus,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            temp_dir=str(state.folder),
-            include_dashboard=False if number == 0 else None,
-        )
-        update = {"address": cluster.address, "nodes": (*state.nodes, _node(started))}
-        state = state.model_copy(update=update)
-        write_state(state)
-    signal.signal(signal.SIGTERM, _end)
+    cluster, jobs = Cluster(shutdown_at_exit=True), _free_port()
+    signal.pthread_sigmask(signal.SIG_BLOCK, [MORE])  # one that comes while a node starts is not lost
     while True:
-        signal.pause()
+        while len(state.nodes) < state.wanted:
+            state = _add_node(cluster, state, jobs, devices)
+        signal.signal(signal.SIGTERM, _end)
+        signal.sigwait([MORE])
+        state = read_state() or state
+
+
+def _add_node(cluster: Any, state: State, jobs: tuple[str, int], devices: list[str]) -> State:
+    """Start the next node and write down that it has joined."""
+    number = len(state.nodes)
+    if state.gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(_devices_of(number, state.gpus, devices))
+    folder = state.folder / str(number)  # a shared one would have each node unpack a job's program over the others'
+    folder.mkdir()
+    started = cluster.add_node(
+        node_ip_address="127.0.0.1",
+        num_cpus=state.cpus,
+        num_gpus=state.gpus,
+        object_store_memory=_OBJECT_STORE_BYTES,
+        temp_dir=str(folder),
+        **(_listening(jobs) if number == 0 else {}),
+    )
+    state = state.model_copy(
+        update={
+            "address": cluster.address,
+            "jobs": f"http://{jobs[0]}:{jobs[1]}",
+            "nodes": (*state.nodes, _node(started)),
+        }
+    )
+    write_state(state)
+    return state
 
 
 def _order() -> State:
@@ -60,6 +81,19 @@ def _order() -> State:
             return state
         time.sleep(0.05)
     sys.exit("nobody said what cluster to start")
+
+
+def _free_port() -> tuple[str, int]:
+    """Loopback and a port of it that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        host, port = probe.getsockname()
+        return host, port
+
+
+def _listening(jobs: tuple[str, int]) -> dict[str, Any]:
+    """What makes the head take jobs at a host and port."""
+    return {"include_dashboard": True, "dashboard_host": jobs[0], "dashboard_port": jobs[1]}
 
 
 def _devices_of(number: int, gpus: int, devices: list[str]) -> list[str]:

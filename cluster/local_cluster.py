@@ -15,11 +15,12 @@ import psutil
 from cluster.environment import prepare_environment
 from cluster.errors import ClusterError
 from cluster.folder import short_folder
+from cluster.keeper import MORE
 from cluster.state import Process, State, forget_state, read_state, state_lock, write_state
 
 _NODE_SECONDS = 120.0
 _END_SECONDS = 30.0
-_PREFIX = "fertune-cluster-"
+_PREFIX = "ftc-"  # short: see `short_folder`
 
 
 def up(nodes: int, cpus: int | None, gpus: int, say: Callable[[str], None]) -> State:
@@ -54,6 +55,25 @@ def up(nodes: int, cpus: int | None, gpus: int, say: Callable[[str], None]) -> S
         except BaseException:
             _end(read_state() or state)
             raise
+        return state
+
+
+def add(nodes: int, say: Callable[[str], None]) -> State:
+    """Start `nodes` more workers like the others; what searches already gives them work.
+
+    Raises:
+        ClusterError: If no whole cluster runs, or a node does not start; those that run go on.
+    """
+    with state_lock():
+        state = read_state()
+        if state is None or not state.is_whole:
+            raise ClusterError("no whole cluster runs here; `fertune cluster up` starts one")
+        first, last = state.wanted + 1, state.wanted + nodes
+        write_state(state.model_copy(update={"wanted": last}))
+        os.kill(state.keeper.pid, MORE)
+        for number in range(first, last + 1):
+            state = _joined(number)
+            say(f"node {number} of {last} runs")
         return state
 
 

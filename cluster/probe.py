@@ -1,13 +1,11 @@
 """What each node of a cluster has and sees, found out by one tiny task on each; Ray must be running."""
 
 import importlib.metadata
-import os
 import platform
 import shutil
-import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +24,8 @@ class Facts:
         shared_memory: Free bytes of /dev/shm, None where there is none.
         disk: Free bytes where `cache` is or would be.
         gpus: Name and memory of each GPU, as the driver's tool lists them.
-        missing: Which of the paths asked for cannot be read here.
-        writes: Whether a file can be made in the folder asked for.
+        missing: Why files asked for cannot be read here.
+        unwritable: Why no file can be made in the folder asked for, empty if one can.
     """
 
     versions: dict[str, str | None]
@@ -36,7 +34,26 @@ class Facts:
     disk: int
     gpus: tuple[str, ...]
     missing: tuple[str, ...]
-    writes: bool
+    unwritable: str
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What every node is asked beyond itself.
+
+    Attributes:
+        files: What every node must be able to read: absolute paths or URLs.
+        folder: Where every node must be able to write, absolute or a URL; None asks nothing.
+        cache: The nodes' folder for parsed data, absolute.
+        unreadable: Why a location cannot be read, empty if it can.
+        unwritable: Why no file can be made in a folder, empty if one can.
+    """
+
+    files: Sequence[str]
+    folder: str | None
+    cache: str
+    unreadable: Callable[[str], str]
+    unwritable: Callable[[str], str]
 
 
 @dataclass(frozen=True)
@@ -58,34 +75,28 @@ class NodeReport:
     clock_error: float
 
 
-def look(paths: Sequence[str], folder: str | None, cache: str) -> Facts:
+def look(questions: Questions) -> Facts:
     """Look around on this node; see `probe`."""
     return Facts(
         versions={"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         clock=time.time(),
         shared_memory=shutil.disk_usage("/dev/shm").free if Path("/dev/shm").is_dir() else None,  # noqa: S108
-        disk=shutil.disk_usage(_existing(Path(cache))).free,
+        disk=shutil.disk_usage(_existing(Path(questions.cache))).free,
         gpus=_gpus(),
-        missing=tuple(path for path in paths if not os.access(path, os.R_OK)),
-        writes=folder is None or _writes(Path(folder)),
+        missing=tuple(reason for each in questions.files if (reason := questions.unreadable(each))),
+        unwritable="" if questions.folder is None else questions.unwritable(questions.folder),
     )
 
 
-def probe(paths: Sequence[str], folder: str | None, cache: str) -> list[NodeReport]:
-    """What every living node has and sees.
-
-    Args:
-        paths: What every node must be able to read, absolute.
-        folder: Where every node must be able to write, absolute; None asks nothing.
-        cache: The nodes' folder for parsed data, absolute.
-    """
+def probe(questions: Questions) -> list[NodeReport]:
+    """What every living node has and sees."""
     import ray
 
     nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    return [_ask(node, (paths, folder, cache)) for node in nodes]
+    return [_ask(node, questions) for node in nodes]
 
 
-def _ask(node: dict[str, Any], arguments: tuple[Sequence[str], str | None, str]) -> NodeReport:
+def _ask(node: dict[str, Any], questions: Questions) -> NodeReport:
     """One node's report; asked one after another, so that a clock is compared with little else going on."""
     import ray
     from ray.exceptions import RayError
@@ -96,7 +107,7 @@ def _ask(node: dict[str, Any], arguments: tuple[Sequence[str], str | None, str])
     task = ray.remote(look).options(num_cpus=0, scheduling_strategy=here, max_retries=0)
     began = time.time()
     try:
-        facts = ray.get(task.remote(*arguments), timeout=_SECONDS)
+        facts = ray.get(task.remote(questions), timeout=_SECONDS)
     except RayError as error:
         lines = str(error).strip().splitlines()
         return NodeReport(name, node["Resources"], None, lines[-1] if lines else type(error).__name__, 0.0)
@@ -125,12 +136,3 @@ def _gpus() -> tuple[str, ...]:
     except (OSError, subprocess.SubprocessError):
         return ()
     return tuple(line.strip() for line in found.splitlines() if line.strip())
-
-
-def _writes(folder: Path) -> bool:
-    probe_file = folder / f"{socket.gethostname()}-{os.getpid()}"
-    try:
-        probe_file.write_text("")
-    except OSError:
-        return False
-    return True

@@ -40,13 +40,35 @@ def session(address: str = LOCAL, cpus: int | None = None, gpus: int | None = No
         import ray
 
         try:
-            yield tuple(
-                {name: amount for name, amount in node["Resources"].items() if name in ("CPU", "GPU")}
-                for node in ray.nodes()  # type: ignore[no-untyped-call]
-                if node["Alive"]
-            )
+            yield alive_nodes()
         finally:
             ray.shutdown()
+
+
+def alive_nodes() -> Nodes:
+    """The resources of each node that lives now."""
+    import ray
+
+    return tuple(
+        {name: amount for name, amount in node["Resources"].items() if name in ("CPU", "GPU")}
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if node["Alive"]
+    )
+
+
+def free() -> dict[str, float]:
+    """The resources of all nodes together that nobody uses now."""
+    import ray
+
+    found: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+    return found
+
+
+def request(bundles: list[dict[str, float]]) -> None:
+    """Ask a cluster that can grow to have room for all `bundles` at once; an empty list takes the request back."""
+    from ray.autoscaler.sdk import request_resources
+
+    request_resources(bundles=bundles)
 
 
 def total(nodes: Nodes) -> dict[str, float]:

@@ -70,6 +70,7 @@ class State(BaseModel):
 
     Attributes:
         address: `host:port` of its head; empty until that runs.
+        jobs: Its Jobs endpoint, `http://host:port`; empty until the head runs.
         folder: Ray's folder of sockets and logs, made for this cluster.
         keeper: The process that started the nodes; it ends them when it ends, however it ends.
         wanted: How many nodes it is to have.
@@ -81,6 +82,7 @@ class State(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     address: str = ""
+    jobs: str = ""
     folder: Path
     keeper: Process
     wanted: int

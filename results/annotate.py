@@ -61,12 +61,13 @@ def annotated(color: Color, faces: Sequence[tuple[Box | None, str, float]]) -> C
     height, width = drawn.shape[:2]
     thickness = max(1, round(min(height, width) / 300))
     scale = max(0.5, min(height, width) / 900)
+    stroke = max(1, round(1.5 * scale))
     for face, label, share in faces:
         x, y, w, h = (0, 0, width, height) if face is None else (side * factor for side in face)
         cv2.rectangle(drawn, (x, y), (x + w - 1, y + h - 1), COLORS[label], thickness)
         text = f"{label} {share:.0%}"
-        (across, up), below = cv2.getTextSize(text, FONT, scale, thickness)
+        (across, up), below = cv2.getTextSize(text, FONT, scale, stroke)
         left, base = min(max(x, 0), max(width - across, 0)), max(y, up + below)
         cv2.rectangle(drawn, (left, base - up - below), (left + across, base), COLORS[label], -1)
-        cv2.putText(drawn, text, (left, base - below // 2), FONT, scale, (0, 0, 0), thickness, cv2.LINE_AA)
+        cv2.putText(drawn, text, (left, base - below // 2), FONT, scale, (0, 0, 0), stroke, cv2.LINE_AA)
     return drawn

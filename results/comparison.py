@@ -14,7 +14,7 @@ from results.ensemble import Costs, best_alone, blend, cross_validated, greedy_w
 from results.folds import FOLDS
 from results.latency import latencies
 from results.leaderboard import TrialRecord
-from results.predictions import kept_probabilities
+from results.predictions import kept_probabilities, places_with_models
 from results.refits import Refit, refit_candidates
 from results.run_folder import RunFolder
 from results.statistics import accuracy_interval, gain_interval, mcnemar, optimism
@@ -117,7 +117,7 @@ def _chosen(run: RunFolder, rows: list[dict[str, Any]], correct: NDArray[np.bool
     """The place of the winner among `rows`, which learn their p values, and what is said of the choice."""
     places = [place for place, row in enumerate(rows) if row["failed"] is None]
     if not places:
-        raise InputError(f"{run.path}: every candidate failed when it was refitted; the first: {rows[0]['failed']}")
+        raise InputError(f"{run.location}: every candidate failed when it was refitted; the first: {rows[0]['failed']}")
     choice = choose(
         [rows[place]["val_accuracy_mean"] for place in places],
         [rows[place]["seconds"] for place in places],
@@ -164,13 +164,15 @@ def _ensemble(
     winner: int,
     limit: float | None,
 ) -> dict[str, Any]:
-    """An ensemble of all finished trials, its figures by cross-validation, beside those of the winner."""
-    labels = faces.labels
+    """An ensemble of the finished trials whose models were kept, its cross-validated figures beside the winner's."""
+    labels, single_probabilities = faces.labels, probabilities[winner]
+    kept = places_with_models(run, finished)
+    finished, probabilities = [finished[place] for place in kept], probabilities[kept]
     costs = None if limit is None else _costs(run, finished, faces, probabilities, limit)
     weights = greedy_weights(labels, probabilities, costs=costs)
     predicted = cross_validated(labels, probabilities, costs)
-    scores, single = score(labels, predicted), score(labels, probabilities[winner])
-    ours, theirs = predicted.argmax(axis=1) == labels, probabilities[winner].argmax(axis=1) == labels
+    scores, single = score(labels, predicted), score(labels, single_probabilities)
+    ours, theirs = predicted.argmax(axis=1) == labels, single_probabilities.argmax(axis=1) == labels
     return {
         "members": [
             {"trial": finished[place].trial, "family": finished[place].family, "weight": float(weights[place])}
@@ -193,6 +195,6 @@ def _check_counts(run: RunFolder, faces: Faces) -> None:
     for name, count in zip(CLASSES, np.bincount(faces.labels, minlength=len(CLASSES)), strict=True):
         if count < FOLDS:
             raise InputError(
-                f"{run.path}: validation holds {count} faces of class {name}; selection cuts each class into {FOLDS} "
+                f"{run.location}: validation has {count} faces of class {name}; selection cuts each class into {FOLDS} "
                 f"folds and needs at least as many faces"
             )

@@ -11,6 +11,7 @@ from results.artifact import CARD, DETECTOR, MANIFEST, MODEL, ONNX, brought, has
 from results.leaderboard import TrialRecord
 from results.manifest import EnsembleFigures, Manifest, Member, Metrics, OnnxFile, ValidationFigures
 from results.model_card import model_card
+from results.predictions import kept_model
 from results.readings import reading_for, readings_of
 from results.run_folder import RunFolder
 from results.selection import selected, selected_ensemble, selected_thresholds
@@ -39,9 +40,6 @@ def export(run: RunFolder, out: Path, ensemble: bool = False, onnx: bool = True)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: already exists and is not an empty folder; remove it or name another")
     manifest, sources = _ensemble(run) if ensemble else _single(run)
-    for source in sources.values():
-        if not source.is_dir():
-            raise InputError(f"{source}: this model is missing from the run")
     with _writing(out), _appearing(out) as folder:
         for name, source in sources.items():
             shutil.copytree(source, folder / name, copy_function=shutil.copyfile)
@@ -92,7 +90,7 @@ def _single(run: RunFolder) -> tuple[Manifest, dict[str, Path]]:
         provenance=run.provenance_values(),
         files={},
     )
-    return manifest, {MODEL: _model_of(run, winner)}
+    return manifest, {MODEL: kept_model(run, winner)}
 
 
 def _ensemble(run: RunFolder) -> tuple[Manifest, dict[str, Path]]:
@@ -117,15 +115,11 @@ def _ensemble(run: RunFolder) -> tuple[Manifest, dict[str, Path]]:
         provenance=run.provenance_values(),
         files={},
     )
-    return manifest, {f"{MODEL}/{member_folder(record.trial)}": _model_of(run, record) for record in records}
+    return manifest, {f"{MODEL}/{member_folder(record.trial)}": kept_model(run, record) for record in records}
 
 
 def _member(record: TrialRecord, weight: float) -> Member:
     return Member(trial=record.trial, family=record.family, config=record.config, seed=record.seed, weight=weight)
-
-
-def _model_of(run: RunFolder, record: TrialRecord) -> Path:
-    return run.path / record.measurements[-1].checkpoint / MODEL
 
 
 @contextmanager

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from results.leaderboard import TrialRecord
+from results.predictions import kept_model
 from results.run_folder import RunFolder
-from spaces.errors import InputError
 from trainables.data.faceset import Images
 from trainables.families import load_model
 
@@ -30,10 +30,7 @@ def latencies(run: RunFolder, records: Sequence[TrialRecord], images: Images) ->
     """
     found = []
     for record in records:
-        folder = run.path / record.measurements[-1].checkpoint / "model"
-        if not folder.is_dir():
-            raise InputError(f"{folder}: this model is missing from the run")
-        model = load_model(record.family, folder)
+        model = load_model(record.family, kept_model(run, record))
         model.predict_proba(images[:1])
         seconds = []
         for repeat in range(REPEATS):

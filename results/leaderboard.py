@@ -116,10 +116,11 @@ def trials_in(runs: Iterable[RunFolder]) -> list[TrialRecord]:
     Raises:
         InputError: If a run's measurements are damaged.
     """
-    return [trial for run in runs for trial in trials_of(read_events(run.measurements), str(run.path))]
+    return [trial for run in runs for trial in trials_of(read_events(run.measurements), run.location)]
 
 
-def _rank(record: TrialRecord) -> tuple[Any, ...]:
+def rank(record: TrialRecord) -> tuple[Any, ...]:
+    """What `ranked` sorts by: the lower, the better."""
     finished = record.status is Status.FINISHED
     accuracy = -1.0 if record.val_accuracy is None else record.val_accuracy
     return (not finished, 0 if finished else -record.fidelity, -accuracy, record.seconds, record.trial, record.run)
@@ -131,12 +132,12 @@ def ranked(records: Iterable[TrialRecord]) -> list[TrialRecord]:
     A tie goes to the cheaper trial (fewer seconds), then to the lower number. Trials that are not at full fidelity
     rank below all that are, whatever their accuracy: the two are not comparable.
     """
-    return sorted(records, key=_rank)
+    return sorted(records, key=rank)
 
 
 def incumbent(records: Iterable[TrialRecord]) -> TrialRecord | None:
     """The best trial at full fidelity, by `ranked`; None while there is none."""
-    return min((record for record in records if record.status is Status.FINISHED), key=_rank, default=None)
+    return min((record for record in records if record.status is Status.FINISHED), key=rank, default=None)
 
 
 def leaderboard(runs: Sequence[RunFolder]) -> pd.DataFrame:
@@ -172,7 +173,7 @@ def results_json(runs: Sequence[RunFolder], records: Iterable[TrialRecord]) -> d
     trials = [record_json(record) | ({"run": record.run} if len(runs) > 1 else {}) for record in records]
     best = incumbent(records)
     return {
-        "runs": [str(run.path) for run in runs],
+        "runs": [run.location for run in runs],
         "trials": trials,
         "incumbent": trials[records.index(best)] if best else None,
     }

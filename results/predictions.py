@@ -1,5 +1,7 @@
 """What trials said of the validation faces, as their checkpoints keep it."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ from numpy.typing import NDArray
 from results.leaderboard import TrialRecord
 from results.run_folder import RunFolder
 from spaces.errors import InputError
+from spaces.family import Family
 from trainables.checkpoint import VALIDATION
 from trainables.data.faceset import Labels
 from trainables.metrics import score
@@ -19,13 +22,24 @@ def kept_model(run: RunFolder, record: TrialRecord) -> Path:
     Raises:
         InputError: If the model was not kept.
     """
-    folder = run.path / record.measurements[-1].checkpoint / "model"
+    folder = run.fetched(f"{record.measurements[-1].checkpoint}/model")
     if not folder.is_dir():
         raise InputError(
             f"{folder}: the model of trial {record.trial} is not there; a search keeps those of the best trials of "
             f"each family, as many as `models` in its plan says"
         )
     return folder
+
+
+def places_with_models(run: RunFolder, finished: Sequence[TrialRecord]) -> list[int]:
+    """Which of `finished`, all finished trials of `run`, best first, still have a model: the best of each family."""
+    most, kept = run.plan_values().get("models", len(finished)), []
+    counts: Counter[Family] = Counter()
+    for place, record in enumerate(finished):
+        counts[record.family] += 1
+        if counts[record.family] <= most:
+            kept.append(place)
+    return kept
 
 
 def kept_probabilities(run: RunFolder, record: TrialRecord, labels: Labels) -> NDArray[np.float32]:
@@ -40,7 +54,7 @@ def kept_probabilities(run: RunFolder, record: TrialRecord, labels: Labels) -> N
         InputError: If the file is missing, or its accuracy is not the one that the trial measured.
     """
     measured = record.measurements[-1]
-    path = run.path / measured.checkpoint / VALIDATION
+    path = run.fetched(f"{measured.checkpoint}/{VALIDATION}")
     try:
         probabilities: NDArray[np.float32] = np.load(path, allow_pickle=False)
         scores = score(labels, probabilities)

@@ -165,7 +165,7 @@ def facts_of(run: RunFolder, cache: Path) -> Facts:
         InputError: If the plan, the measurements, the selection or the readings are damaged.
     """
     events = read_events(run.measurements)
-    records = ranked(trials_of(events, str(run.path)))
+    records = ranked(trials_of(events, run.location))
     selection = _selection(run, records)
     return Facts(run, events, records, selection, readings_of(run), _validation(run, records, selection, cache))
 

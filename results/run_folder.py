@@ -56,9 +56,43 @@ class RunFolder:
             InputError: If there is none.
         """
         run = cls(path)
-        if not run.plan.is_file():
-            raise InputError(f"{path}: no run here (a run folder holds a plan.yaml); `ls runs` lists the runs you have")
+        run.check_exists()
         return run
+
+    def check_exists(self) -> None:
+        """Make sure that there is a run.
+
+        Raises:
+            InputError: If there is none.
+        """
+        if not self.plan.is_file():
+            raise InputError(
+                f"{self.location}: no run here (a run folder holds a plan.yaml); `ls runs` lists the runs you have"
+            )
+
+    @property
+    def location(self) -> str:
+        """What names the run: its path, or its URL where `path` is a copy of it."""
+        return str(self.path)
+
+    @property
+    def checkpoints_location(self) -> str:
+        """The folder of checkpoints as workers know it: an absolute path or a URL."""
+        return str(self.checkpoints.resolve())
+
+    def fetched(self, name: str) -> Path:
+        """The path of a checkpoint, or of a file or folder in one; `name` is relative to the run."""
+        return self.path / name
+
+    def for_workers(self, path: Path) -> str:
+        """Where every node finds the file at `path`, which is on this one: the path itself, or a URL."""
+        return str(path.resolve())
+
+    def changed(self) -> None:
+        """Whoever keeps a copy of the run up to date may do so now."""
+
+    def refresh(self) -> None:
+        """Bring `path` up to date, where it is a copy."""
 
     def plan_values(self) -> dict[str, Any]:
         """The saved plan as plain values."""

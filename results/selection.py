@@ -147,7 +147,7 @@ def _finished(run: RunFolder) -> list[TrialRecord]:
     records = trials_in([run])
     finished = [record for record in ranked(records) if record.status is Status.FINISHED and record.measurements]
     if not finished:
-        raise InputError(f"{run.path}: none of its {len(records)} trials has finished (reached full fidelity) yet")
+        raise InputError(f"{run.location}: none of its {len(records)} trials has finished (reached full fidelity) yet")
     return finished
 
 

@@ -3,43 +3,45 @@
 import logging
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from results.run_folder import RunFolder
 from search.board import COLUMNS, write_columns
+from search.place import open_run
 from spaces.errors import InputError
 
 LOOK_AGAIN = 3.0
-"""Seconds between two looks for new trials in a folder of runs."""
+"""Seconds between two looks for new trials."""
 
 
 @contextmanager
-def served(path: Path, port: int) -> Iterator[tuple[str, "Linked | None"]]:
+def served(location: str, port: int) -> Iterator[tuple[str, Callable[[], None]]]:
     """Serve TensorBoard in this process for as long as the context lasts.
 
     Args:
-        path: A run, or a folder that holds runs.
+        location: A run's path or URL, or a folder that holds runs.
         port: The port on loopback, 0 for any free one.
 
     Yields:
-        Its address, and for a folder of runs what `watch` keeps up to date.
+        Its address, and what is to be called now and then so that it shows what has come since.
 
     Raises:
         InputError: If there is no run, if there are no events, or the port is taken.
     """
-    runs = runs_in(path)
-    if not runs:
-        folder = RunFolder.existing(path).tensorboard
-        if not folder.is_dir():
-            raise InputError(f"{folder}: no TensorBoard events here yet; they come with the first measurement")
-        yield _launch(folder, port), None
+    if not runs_in(Path(location)):
+        with open_run(location) as run:
+            if not run.tensorboard.is_dir():
+                raise InputError(
+                    f"{run.location}: no TensorBoard events here yet; they come with the first measurement"
+                )
+            yield _launch(run.tensorboard, port), run.refresh
         return
     with tempfile.TemporaryDirectory(prefix="fertune-board-") as temporary:
-        linked = Linked(Path(temporary), path)
+        linked = Linked(Path(temporary), Path(location))
         linked.update()
-        yield _launch(Path(temporary), port), linked
+        yield _launch(Path(temporary), port), linked.update
 
 
 def runs_in(path: Path) -> list[RunFolder]:
@@ -77,13 +79,12 @@ class Linked:
                     link.symlink_to(events.resolve())
 
 
-def wait_until_interrupted(linked: Linked | None) -> None:
-    """Sleep until Ctrl-C, and keep `linked` up to date meanwhile."""
+def wait_until_interrupted(refresh: Callable[[], None]) -> None:
+    """Sleep until Ctrl-C; call `refresh` every few seconds."""
     try:
         while True:
             time.sleep(LOOK_AGAIN)
-            if linked is not None:
-                linked.update()
+            refresh()
     except KeyboardInterrupt:
         return
 

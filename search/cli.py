@@ -8,6 +8,8 @@ import os
 import re
 import sys
 import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,11 +20,14 @@ from rich.text import Text
 from cluster.errors import ClusterError
 from results.run_folder import RunFolder
 from results.schema import Status
-from search import cli_cluster, cli_data, cli_model
+from search import cli_cluster, cli_data, cli_jobs, cli_model
 from search import plan as plans
 from search.cli_output import Output
+from search.place import drive_run, open_run
+from search.run_name import checked_name
 from spaces.errors import InputError
 from spaces.family import Family
+from trainables.storage import join
 
 app = typer.Typer(
     name="fertune",
@@ -34,9 +39,13 @@ app = typer.Typer(
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_cluster.app, name="cluster")
 app.add_typer(cli_model.app)
+app.command()(cli_jobs.submit)
+app.add_typer(cli_jobs.app, name="jobs")
 
 PlanFile = Annotated[Path | None, typer.Argument(metavar="PLAN", help="The plan, a YAML file; see examples/.")]
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, such as runs/quick.")]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run's folder or URL: runs/quick, s3://bucket/quick.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the plan; repeatable.")
@@ -60,13 +69,13 @@ def _options(
 def search(
     plan: PlanFile = None,
     like: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Repeat the plan of this run instead of a PLAN.")
+        str | None, typer.Option(metavar="RUN", help="Repeat the plan of this run instead of a PLAN.")
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="`demo`, or a FER2013 csv file, parquet file or image folder (data.source).")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run; default: the plan's name and the time.")] = None,
-    runs: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    runs: Annotated[str, typer.Option(help="Folder or URL that holds the runs.")] = "runs",
     trials: Trials = None,
     minutes: Minutes = None,
     target: Target = None,
@@ -75,6 +84,7 @@ def search(
     gpu_seconds: GpuSeconds = None,
     seed: Annotated[int | None, typer.Option(help="Seed of suggestions and learners (seed).")] = None,
     settings: Set = None,
+    again: Annotated[bool, typer.Option("--continue", help="Continue the run of this name if there is one.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print space, rungs, resources and budget; run nothing.")
     ] = False,
@@ -91,8 +101,7 @@ def search(
         "budget.gpu_seconds": gpu_seconds,
         "seed": seed,
     }
-    path, stem = _origin(plan, like)
-    checked = plans.absolute(plans.read_plan(path, settings or (), flags))
+    checked, stem = _origin(plan, like, settings or (), flags)
     output = Output(json)
     if dry_run:
         from search.dry_run import outline, outline_text, this_machine
@@ -100,10 +109,15 @@ def search(
         facts = outline(checked, this_machine(checked.cluster))
         output.show(facts, outline_text(facts))
         return
-    from search.run import start
+    from search.run import check_same_search, start
+    from search.run import resume as continue_run
 
-    run = RunFolder(runs / _run_name(name or f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"))
-    output.finish_search(start(checked, run, cache_folder(), output.progress))
+    location = join(runs, checked_name(name or f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"))
+    with drive_run(location, cache_folder(), output.progress.print) as run:
+        if goes_on := again and run.plan.exists():
+            check_same_search(checked, run)
+        outcome = (continue_run if goes_on else start)(checked, run, cache_folder(), output.progress)
+        output.finish_search(outcome)
 
 
 @app.command()
@@ -120,7 +134,6 @@ def resume(
     """Continue an interrupted or killed run; a larger budget continues a finished one."""
     from search.run import resume as continue_run
 
-    folder = RunFolder.existing(run)
     flags = {
         "budget.trials": trials,
         "budget.minutes": minutes,
@@ -130,9 +143,10 @@ def resume(
         "budget.gpu_seconds": gpu_seconds,
     }
     output = Output(json)
-    output.finish_search(
-        continue_run(plans.read_plan(folder.plan, flags=flags), folder, cache_folder(), output.progress)
-    )
+    with drive_run(run, cache_folder(), output.progress.print) as folder:
+        folder.check_exists()
+        plan = plans.read_plan(folder.plan, flags=flags)
+        output.finish_search(continue_run(plan, folder, cache_folder(), output.progress))
 
 
 @app.command()
@@ -140,7 +154,8 @@ def status(run: RunArgument, json: Json = False) -> None:
     """Say how far a run has come."""
     from search.status import status_of, status_text
 
-    info = status_of(RunFolder.existing(run))
+    with open_run(run) as folder:
+        info = status_of(folder)
     Output(json).show(info, status_text(info))
 
 
@@ -148,7 +163,7 @@ def status(run: RunArgument, json: Json = False) -> None:
 def doctor(
     plan: Annotated[Path | None, typer.Argument(metavar="[PLAN]", help="The plan; default: any search here.")] = None,
     data: Annotated[str | None, typer.Option(help="As of `fertune search` (data.source).")] = None,
-    runs: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    runs: Annotated[str, typer.Option(help="Folder or URL that holds the runs.")] = "runs",
     settings: Set = None,
     json: Json = False,
 ) -> None:
@@ -167,20 +182,20 @@ def doctor(
 
 @app.command()
 def board(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, or a folder of runs.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The folder or URL of a run, or a folder of runs.")],
     port: Annotated[int, typer.Option(help="Port on loopback, 0 for any free one.")] = 6006,
 ) -> None:
     """Show a run, or a folder of runs, in TensorBoard, also while they are searched."""
     from search.board_server import served, wait_until_interrupted
 
-    with served(run, port) as (address, linked):
+    with served(run, port) as (address, refresh):
         Console(soft_wrap=True).print(f"TensorBoard is at {address} (Ctrl-C ends it)")
-        wait_until_interrupted(linked)
+        wait_until_interrupted(refresh)
 
 
 @app.command()
 def results(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders or URLs of runs.")],
     family: Annotated[list[Family] | None, typer.Option(help="Only trials of this family; repeatable.")] = None,
     trial_status: Annotated[
         list[Status] | None, typer.Option("--status", help="Only trials with this status; repeatable.")
@@ -196,8 +211,9 @@ def results(
     """Print the leaderboard of one or many runs, or another table of their trials."""
     from results import aggregate, leaderboard
 
-    folders = [RunFolder.existing(run) for run in runs]
-    records = aggregate.kept(leaderboard.trials_in(folders), family or (), trial_status or ())
+    with ExitStack() as opened:
+        folders = [opened.enter_context(open_run(run)) for run in runs]
+        records = aggregate.kept(leaderboard.trials_in(folders), family or (), trial_status or ())
     rows = aggregate.frame_of(records, table)
     if out is not None:
         aggregate.write_frame(rows, out)
@@ -205,7 +221,7 @@ def results(
         values: dict[str, Any] = leaderboard.results_json(folders, records) if json else {}
         Output(json).show(values, leaderboard.table(leaderboard.frame(records), top))
     else:
-        values = {"runs": [str(run) for run in runs], table: aggregate.values_of(rows)}
+        values = {"runs": [run.location for run in folders], table: aggregate.values_of(rows)}
         Output(json).show(values, aggregate.frame_view(rows, top))
 
 
@@ -232,9 +248,11 @@ def select(
         raise InputError(f"--latency {latency:g} limits an ensemble: give --ensemble, too")
     output = Output(json)
     rules = Rules(top, seeds, splits, ensemble, latency)
-    selection = choose(
-        _learned(run), cache_folder(), rules, lambda line: output.progress.print(Text(line), soft_wrap=True)
-    )
+    with open_run(run, change=True) as folder:
+        _check_learned(folder)
+        selection = choose(
+            folder, cache_folder(), rules, lambda line: output.progress.print(Text(line), soft_wrap=True)
+        )
     output.show(selection, render(selection))
 
 
@@ -247,7 +265,8 @@ def report(
     """Write all that a run says of itself as one HTML file, also while it is searched."""
     from results.report import write_report
 
-    written = write_report(RunFolder.existing(run), cache_folder(), out)
+    with open_run(run, change=out is None) as folder:
+        written = write_report(folder, cache_folder(), out)
     Output(json).show(written, Text(f"wrote {written['report']} ({written['bytes'] / 1e6:.1f} MB)"))
 
 
@@ -263,7 +282,9 @@ def refit(
     from search.refit import refit as train
 
     output = Output(json)
-    done = train(_learned(run), cache_folder(), workers, lambda line: output.progress.print(Text(line), soft_wrap=True))
+    with open_run(run, change=True) as folder:
+        _check_learned(folder)
+        done = train(folder, cache_folder(), workers, lambda line: output.progress.print(Text(line), soft_wrap=True))
     trained = f"trained on {done['images']:,} faces by {done['workers']} process{'es' * (done['workers'] > 1)}"
     output.show(done, Text(f"trial {done['trial']} {trained} in {done['seconds']:.0f} s: {done['model']}"))
 
@@ -281,9 +302,10 @@ def export(
     """Write the selected model, else the incumbent, as an artifact that can be copied and used anywhere."""
     from results.export import export as write
 
-    folder = _learned(run)
-    name = folder.path.resolve().name + ("-ensemble" if ensemble else "")
-    written = write(folder, out or Path("exports") / name, ensemble, onnx)
+    with open_run(run) as folder:
+        _check_learned(folder)
+        name = folder.path.resolve().name + ("-ensemble" if ensemble else "")
+        written = write(folder, out or Path("exports") / name, ensemble, onnx)
     Output(json).show(written, Text(f"exported to {written['artifact']}"))
 
 
@@ -292,27 +314,23 @@ def cache_folder() -> Path:
     return Path(os.environ.get("FERTUNE_CACHE", Path.home() / ".cache" / "fertune"))
 
 
-def _origin(plan: Path | None, like: Path | None) -> tuple[Path, str]:
-    """Where the plan of a search is, and what its name begins with: that of the run it repeats, without the time."""
+def _origin(
+    plan: Path | None, like: str | None, settings: Sequence[str], flags: Mapping[str, Any]
+) -> tuple[plans.Plan, str]:
+    """The plan of a search, and what its name begins with: that of the run it repeats, without the time."""
     if (plan is None) == (like is None):
         raise InputError(f"search takes a PLAN or --like RUN, received {'neither' if plan is None else 'both'}")
     if like is None:
         assert plan is not None
-        return plan, plan.stem
-    return RunFolder.existing(like).plan, re.sub(r"-\d{8}-\d{6}$", "", like.resolve().name)
+        return plans.absolute(plans.read_plan(plan, settings, flags)), plan.stem
+    with open_run(like) as run:
+        name = re.sub(r"-\d{8}-\d{6}$", "", run.path.resolve().name)
+        return plans.absolute(plans.read_plan(run.plan, settings, flags)), name
 
 
-def _run_name(name: str) -> str:
-    if name in (".", "..") or "/" in name or name.startswith("-"):
-        raise InputError(f"--name {name}: a run's name is one folder name, without slashes")
-    return name
-
-
-def _learned(run: Path) -> RunFolder:
-    folder = RunFolder.existing(run)
-    if folder.plan_values().get("fake"):
-        raise InputError(f"{run}: its trials were fake (the plan's `fake`), there is no model in it")
-    return folder
+def _check_learned(run: RunFolder) -> None:
+    if run.plan_values().get("fake"):
+        raise InputError(f"{run.location}: its trials were fake (the plan's `fake`), there is no model in it")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,15 +1,20 @@
 """`fertune cluster`: several Ray nodes on this machine."""
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from cluster.state import State, read_state
-from search.cli_output import Output
+from search.cli_output import Output, variable
+from search.plan import read_plan
 
-app = typer.Typer(help="Start, look at and stop a cluster of several Ray nodes on this machine.", no_args_is_help=True)
+app = typer.Typer(
+    help="Start, look at and stop a cluster of several Ray nodes on this machine; or write what makes one in a cloud.",
+    no_args_is_help=True,
+)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 
@@ -32,6 +37,19 @@ def up(
 
 
 @app.command()
+def add(
+    nodes: Annotated[int, typer.Option(min=1, max=64, help="How many more.")] = 1,
+    json: Json = False,
+) -> None:
+    """Start more workers of the cluster; a search that runs gives them work."""
+    from cluster.local_cluster import add as start
+
+    output = Output(json)
+    state = start(nodes, output.progress.print)
+    output.show(_values(state), Text(f"the cluster has {len(state.nodes)} nodes"))
+
+
+@app.command()
 def status(json: Json = False) -> None:
     """Say whether a cluster started here runs; exit 1 unless it is whole."""
     state = read_state()
@@ -51,6 +69,32 @@ def down(json: Json = False) -> None:
     state = stop()
     said = f"stopped {len(state.nodes)} nodes" if state else "no cluster was started here"
     Output(json).show({"stopped_nodes": len(state.nodes) if state else 0}, Text(said))
+
+
+@app.command()
+def manifest(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="The plan; its paths are those of the cluster.")],
+    target: Annotated[Literal["kuberay", "aws", "gcp"], typer.Option(help="The cloud.")],
+    runs: Annotated[str, typer.Option(help="Where the runs will be: a URL, or a path that every node sees.")],
+    name: Annotated[str | None, typer.Option(help="Of the cluster and the run; default: the plan's.")] = None,
+    image: Annotated[str | None, typer.Option(help="The image's name in a registry; default: fertune:lock-...")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the plan; repeatable.")
+    ] = None,
+    variables: Annotated[
+        list[str] | None, typer.Option("--env", metavar="NAME=VALUE", help="Environment of every node; repeatable.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("manifests"),
+    json: Json = False,
+) -> None:
+    """Write the files that make a cluster for PLAN on Kubernetes (KubeRay), AWS or GCP (ray up)."""
+    from search.manifest import manifest as made
+    from search.manifest import write
+
+    checked = read_plan(plan, settings or ())
+    files = made(checked, target, name or plan.stem, runs, image, dict(variable(each) for each in variables or ()))
+    written = write(files, out)
+    Output(json).show({"files": written}, Text(f"wrote {', '.join(written)}; docs/cloud-{target}.md goes on from here"))
 
 
 def _word(state: State | None) -> str:

@@ -8,6 +8,8 @@ import typer
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from spaces.errors import InputError
+
 if TYPE_CHECKING:
     from search.run import Outcome
 
@@ -40,7 +42,7 @@ class Output:
         """Print how a search ended; exit 130 if it was interrupted, 1 if no trial reached full fidelity."""
         from results.leaderboard import leaderboard, table
 
-        run = outcome.run.path
+        run = outcome.run.location
         if not self._as_json:
             self.show(None, table(leaderboard([outcome.run])))
         self.show(outcome.json(), Text(f"run {run}: {_counts(outcome)} in {outcome.seconds:.0f} s"))
@@ -52,6 +54,18 @@ class Output:
             because = f"; the first failure was: {failed}" if failed else "; give it a larger budget"
             self.progress.print(f"fertune: no trial of {run} reached full fidelity{because}", soft_wrap=True)
             raise typer.Exit(1)
+
+
+def variable(given: str) -> tuple[str, str]:
+    """The name and value of an environment variable given as NAME=VALUE.
+
+    Raises:
+        InputError: If it is given otherwise.
+    """
+    name, separator, value = given.partition("=")
+    if not separator or not name.isidentifier():
+        raise InputError(f"--env {given}: expected NAME=VALUE")
+    return name, value
 
 
 def _counts(outcome: "Outcome") -> str:

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
@@ -13,12 +14,13 @@ from rich.text import Text
 from cluster.address import LOCAL
 from cluster.environment import token_path
 from cluster.errors import ClusterError
-from cluster.probe import Facts, NodeReport, probe
+from cluster.probe import Facts, NodeReport, Questions, probe
 from cluster.session import session
 from search.plan import Plan
 from search.room import Room
 from search.weights import find_weights
 from spaces.errors import InputError
+from trainables.storage import is_url, unreadable, unwritable
 
 _GIB = 1024**3
 _LEAST_DISK = 1 * _GIB
@@ -54,12 +56,12 @@ class Check(NamedTuple):
     advice: str = ""
 
 
-def examine(plan: Plan | None, runs: Path, cache: Path) -> list[Check]:
+def examine(plan: Plan | None, runs: str, cache: Path) -> list[Check]:
     """Check everything a search needs: of `plan`, or, without one, of any search on this machine.
 
     Args:
         plan: The plan; its paths are absolute.
-        runs: The folder that holds the runs.
+        runs: The folder or URL that holds the runs.
         cache: The nodes' folder for parsed data.
     """
     checks, files = [_token(plan)], []
@@ -67,15 +69,9 @@ def examine(plan: Plan | None, runs: Path, cache: Path) -> list[Check]:
         (data, paths), (weights, more) = _data(plan, cache), _weights(plan)
         checks += [data, weights]
         files = paths + more
-    try:
-        runs.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".doctor-", dir=runs) as folder:
-            checks.append(Check("run folder", _HERE, Verdict.OK, f"{runs} can be written"))
-            return [*checks, *_cluster(plan, files, Path(folder).resolve(), cache.resolve())]
-    except OSError as error:
-        found = f"{runs} cannot be written ({error.strerror})"
-        checks.append(Check("run folder", _HERE, Verdict.FAILURE, found, "give a folder you may write with --runs"))
-        return [*checks, *_cluster(plan, files, None, cache.resolve())]
+    folder, check = _run_folder(runs)
+    with _known_here_alone(folder) as place:
+        return [*checks, check, *_cluster(plan, files, place, cache.resolve())]
 
 
 def table(checks: list[Check]) -> Table:
@@ -99,6 +95,31 @@ def values(checks: list[Check]) -> dict[str, Any]:
 def can_run(checks: list[Check]) -> bool:
     """Whether nothing keeps a search from running."""
     return all(check.verdict is not Verdict.FAILURE for check in checks)
+
+
+def _run_folder(runs: str) -> tuple[str | None, Check]:
+    """The folder of the runs as every node knows it, None if not even this machine can write there."""
+    location = runs if is_url(runs) else str(Path(runs).resolve())
+    try:
+        if not is_url(runs):
+            Path(location).mkdir(parents=True, exist_ok=True)
+        reason = unwritable(location)
+    except OSError as error:
+        reason = str(error)
+    if reason:
+        found = f"{runs} cannot be written ({reason})"
+        return None, Check("run folder", _HERE, Verdict.FAILURE, found, "give a place you may write with --runs")
+    return location, Check("run folder", _HERE, Verdict.OK, f"{runs} can be written")
+
+
+@contextmanager
+def _known_here_alone(folder: str | None) -> Iterator[str | None]:
+    """A new folder in `folder`: a node that can write there shares the file system, not just the path's name."""
+    if folder is None or is_url(folder):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix=".doctor-", dir=folder) as made:
+        yield made
 
 
 def _token(plan: Plan | None) -> Check:
@@ -140,7 +161,7 @@ def _weights(plan: Plan) -> tuple[Check, list[str]]:
     return Check("weights", _HERE, Verdict.OK, ", ".join(files) or "no file needed"), files
 
 
-def _cluster(plan: Plan | None, files: list[str], folder: Path | None, cache: Path) -> Iterator[Check]:
+def _cluster(plan: Plan | None, files: list[str], folder: str | None, cache: Path) -> Iterator[Check]:
     """What the machines that would run the trials have; Ray is started or joined for it."""
     where = plan.cluster if plan is not None else None
     try:
@@ -149,7 +170,7 @@ def _cluster(plan: Plan | None, files: list[str], folder: Path | None, cache: Pa
             yield Check("Ray", _HERE, Verdict.OK, f"nodes with {offers}")
             if plan is not None:
                 yield _room(plan, nodes)
-            for report in probe(files, str(folder) if folder else None, str(cache)):
+            for report in probe(Questions(files, folder, str(cache), unreadable, unwritable)):
                 yield from _node(report)
     except ClusterError as error:
         yield Check("Ray", _HERE, Verdict.FAILURE, str(error), "`fertune cluster status` shows what was started here")
@@ -157,7 +178,7 @@ def _cluster(plan: Plan | None, files: list[str], folder: Path | None, cache: Pa
 
 def _room(plan: Plan, nodes: tuple[dict[str, float], ...]) -> Check:
     try:
-        room = Room(plan.resources, nodes, plan.space.families)
+        room = Room(plan.resources, nodes, plan.space.families, grows=plan.cluster.autoscale is not None)
     except InputError as error:
         return Check("resources", _HERE, Verdict.FAILURE, str(error), "ask for less, or join a larger cluster")
     return Check("resources", _HERE, Verdict.OK, f"up to {room.concurrency} trials at once")
@@ -178,12 +199,11 @@ def _node(report: NodeReport) -> Iterator[Check]:
         advice = "" if good else "give it more: docker run --shm-size=1g"
         yield Check("shared memory", name, Verdict.OK if good else Verdict.WARNING, found, advice)
     yield _disk(name, facts.disk)
-    for path in facts.missing:
-        found = f"{path} cannot be read"
-        yield Check("files", name, Verdict.FAILURE, found, "put it on a file system that all nodes share")
-    if not facts.writes:
-        advice = "give --runs on a file system that all nodes share"
-        yield Check("run folder", name, Verdict.FAILURE, "cannot be written from there", advice)
+    for reason in facts.missing:
+        yield Check("files", name, Verdict.FAILURE, reason, "put it where all nodes can read it, or give a URL")
+    if facts.unwritable:
+        advice = "give --runs on a file system that all nodes share, or a URL"
+        yield Check("run folder", name, Verdict.FAILURE, f"cannot be written from there ({facts.unwritable})", advice)
     if abs(report.clock_error) > _CLOCK_SECONDS:
         found = f"{abs(report.clock_error):.0f} s {'ahead of' if report.clock_error > 0 else 'behind'} this machine"
         yield Check("clock", name, Verdict.WARNING, found, "let NTP set it")

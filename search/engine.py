@@ -208,9 +208,12 @@ class Engine:
         self._searcher.report(number, measurement.fidelity, measurement.val_accuracy)
         return self._decide(measurement)
 
-    def lose_worker(self, number: int, reason: str) -> None:
-        """A trial's worker died: the trial goes on elsewhere from its checkpoint, unless it cost too many workers."""
-        self._lost[number] += 1
+    def lose_worker(self, number: int, reason: str, with_node: bool = False) -> None:
+        """A trial's worker died: the trial goes on elsewhere from its checkpoint, unless it cost too many workers.
+
+        A worker that went down `with_node`, its whole machine, was not the trial's doing and does not count.
+        """
+        self._lost[number] += not with_node
         was_live = number in self._live
         self._live.discard(number)
         if self._lost[number] > MAX_LOST_WORKERS:

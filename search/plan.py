@@ -20,12 +20,14 @@ from spaces.points import point_of
 from spaces.resnet import ResnetConfig, Stem
 from spaces.svm import SvmConfig
 from trainables.data.spec import DataSpec
+from trainables.storage import is_url
 
 Sampler: TypeAlias = Literal["tpe", "random"]
 SchedulerName: TypeAlias = Literal["asha", "median", "none"]
 Tracker: TypeAlias = Literal["mlflow", "wandb"]
 Rungs: TypeAlias = Literal["family", "shared"]
 
+ALL_STAGES = 5
 # So many epochs pass before a trial sees a view of a face again.
 SHARED_VIEWS = 8
 
@@ -170,6 +172,10 @@ class Plan(Section):
                     f"space.{field} allows {stem}, but faces weights are made for pretraining.stem "
                     f"({self.pretraining.stem}) alone"
                 )
+        for field, only in (("unfreeze", ALL_STAGES), ("auxiliary", 0.0)):
+            value = getattr(self.pretraining, field)
+            if value != only:
+                raise ValueError(f"pretraining.{field}: pretraining takes {only:g} only; received {value:g}")
         if self.pretraining.weights == "faces":
             raise ValueError("pretraining.weights: pretraining cannot start from the faces weights that it makes")
         return self
@@ -292,7 +298,7 @@ def _absolute_point(point: dict[str, Any]) -> dict[str, Any]:
 
 
 def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().resolve())
+    return path if is_url(path) else str(Path(path).expanduser().resolve())
 
 
 def _parse(text: str, where: str) -> Any:

@@ -14,6 +14,7 @@ import psutil
 from search.plan import Plan
 from trainables.data.protocol import TrainingData
 
+COMMIT = "FERTUNE_COMMIT"
 _PACKAGES = (
     "fertune",
     "numpy",
@@ -43,7 +44,7 @@ def provenance(
         "command": sys.argv,
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in _PACKAGES},
-        "commit": _commit(),
+        "commit": source_commit(),
         "hardware": {
             "machine": platform.machine(),
             "processor": _processor(),
@@ -73,8 +74,13 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _commit() -> str | None:
-    """The git commit of this source tree, with `-dirty` where files differ from it; None outside a checkout."""
+def source_commit() -> str | None:
+    """The git commit of this source tree, with `-dirty` where files differ from it; None outside a checkout.
+
+    A job has no checkout; whoever submitted it says what it was made of.
+    """
+    if COMMIT in os.environ:
+        return os.environ[COMMIT]
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

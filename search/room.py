@@ -34,6 +34,7 @@ class Room:
         resources: Resources,
         available: Mapping[str, float] | Sequence[Mapping[str, float]],
         families: Iterable[Family],
+        grows: bool = False,
     ) -> None:
         """Check that each family fits at all.
 
@@ -41,22 +42,29 @@ class Room:
             resources: What a trial of each family occupies.
             available: What there is: `CPU`, and `GPU` where there is one; of one machine, or of each.
             families: The families that are searched.
+            grows: Whether machines may come later, so that nothing need fit yet.
 
         Raises:
             InputError: If a family asks for more than any machine has.
         """
         given = [available] if isinstance(available, Mapping) else available
-        nodes = [Shape(int(node.get("CPU", 0)), node.get("GPU", 0.0)) for node in given]
-        self.cpus, self._gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
-        self._shapes = {family: _shape(resources, family, any(node.gpus >= 1 for node in nodes)) for family in Family}
-        self._most = {shape: sum(_held(node, shape) for node in nodes) for shape in self._shapes.values()}
+        has_gpus = any(node.get("GPU", 0.0) >= 1 for node in given)
+        self._shapes = {family: _shape(resources, family, has_gpus) for family in Family}
         self._families = tuple(families)
+        nodes = self.update(given)
         for family in self._families:
             wanted = self._shapes[family]
-            if not self._most[wanted]:
+            if not (self._most[wanted] or grows):
                 raise InputError(
                     f"resources.{family}: a trial asks for {wanted.cpus} CPUs and {wanted.gpus:g} GPUs, {_offer(nodes)}"
                 )
+
+    def update(self, available: Sequence[Mapping[str, float]]) -> list[Shape]:
+        """Machines came or went; what a trial occupies stays. What each machine has."""
+        nodes = [Shape(int(node.get("CPU", 0)), node.get("GPU", 0.0)) for node in available]
+        self.cpus, self._gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
+        self._most = {shape: sum(_held(node, shape) for node in nodes) for shape in self._shapes.values()}
+        return nodes
 
     @property
     def concurrency(self) -> int:

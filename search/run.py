@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from results.run_folder import RunFolder, write_whole
 from results.schema import Event, Status, TrialEnd
 from search.board import Board
 from search.engine import Engine
+from search.growth import Growth
 from search.plan import Plan, write_plan
 from search.progress import Progress
 from search.provenance import provenance
@@ -33,6 +34,9 @@ from search.weights import check_same_weights, find_weights, pretrain, weights_p
 from spaces.errors import InputError
 from spaces.family import Family
 from trainables.data.protocol import TrainingData, load_training
+
+_MAX_PENDING = 100_000  # how many trials may start at once is the engine's to say, not Tune's
+_MAY_CHANGE = ("budget", "resources", "cluster")
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Outcome:
     def json(self) -> dict[str, Any]:
         """What `search --json` prints."""
         return {
-            "run": str(self.run.path),
+            "run": self.run.location,
             "trials": len(self.trials),
             "finished": self.count(Status.FINISHED),
             "stopped": self.count(Status.STOPPED),
@@ -84,10 +88,25 @@ def start(plan: Plan, run: RunFolder, cache: Path, console: Console) -> Outcome:
     try:
         run.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{run.path}: the run's folder cannot be made ({error.strerror})") from error
+        raise InputError(f"{run.location}: the run's folder cannot be made ({error.strerror})") from error
     with _locked(run):
         _check_new(run)
         return _session(plan, run, data, weights, cache, console, past=())
+
+
+def check_same_search(plan: Plan, run: RunFolder) -> None:
+    """Make sure that `plan` is the one that `run` was begun with, but for its budget and the machines it asks for.
+
+    Raises:
+        InputError: Naming the sections that differ.
+    """
+    began, now = run.plan_values(), plan.model_dump(mode="json")
+    differing = [name for name in now if name not in _MAY_CHANGE and began.get(name) != now[name]]
+    if differing:
+        raise InputError(
+            f"{run.location}: was begun with another plan ({', '.join(differing)} differ), so this is not its "
+            "continuation; choose another --name"
+        )
 
 
 def resume(plan: Plan, run: RunFolder, cache: Path, console: Console) -> Outcome:
@@ -118,7 +137,7 @@ def _session(
     where = plan.cluster
     console.print("starting Ray ..." if where.address == LOCAL else f"joining the cluster {where.address} ...")
     with session(where.address, where.cpus, where.gpus) as nodes, Journal(run.measurements) as journal:
-        room = Room(plan.resources, nodes, plan.space.families)
+        room = Room(plan.resources, nodes, plan.space.families, grows=where.autoscale is not None)
         write_plan(plan, run.plan)
         _write_provenance(plan, run, data, total(nodes))
         searcher = Searcher(run.study, plan, trials_of(past))
@@ -127,14 +146,21 @@ def _session(
         with board, Progress(engine, console) as progress, _interruptible(engine):
             engine.listen(board.hear)
             engine.listen(progress.hear)
-            quota = Quota(run.checkpoints, plan.models, engine.trials.__getitem__)
+            quota = Quota(run.checkpoints_location, plan.models, engine.trials.__getitem__)
             quota.replay(engine.trials.values())
             engine.listen(lambda event: quota.end(event.trial) if isinstance(event, TrialEnd) else None)
+            engine.listen(lambda event: run.changed())
             engine.begin()
             weights = pretrain(plan, engine, cache, room.cpus, found, progress.say)
             if weights is not None:
                 _remember_weights(run, weights)
-                _search(engine, run, data, cache, progress, room, weights)
+                with Growth(plan, room, progress.say) as growth:
+
+                    def tick(states: Iterable[str]) -> None:
+                        progress.update()
+                        growth.update(states)
+
+                    _search(engine, run, data, cache, tick, room, weights)
             engine.close()
         write_csv(leaderboard([run]), run.leaderboard)
         return Outcome(run, tuple(engine.trials.values()), engine.elapsed, engine.incumbent, engine.was_interrupted)
@@ -145,7 +171,7 @@ def _search(
     run: RunFolder,
     data: TrainingData,
     cache: Path,
-    progress: Progress,
+    tick: Callable[[Iterable[str]], None],
     room: Room,
     weights: dict[str, Path],
 ) -> None:
@@ -158,14 +184,14 @@ def _search(
 
     plan = engine.plan
     job = Job(
-        checkpoints=run.checkpoints.resolve(),
+        checkpoints=run.checkpoints_location,
         data=plan.data,
         fingerprint=data.fingerprint,
         split=data.split,
         cache=cache.resolve(),
         scale=plan.fidelity,
         threads={family: room.shape(family).cpus for family in Family},
-        weights=weights,
+        weights={key: run.for_workers(path) for key, path in weights.items()},
         cache_bytes=plan.cache_bytes,
         views=plan.shared_views,
         fake_seconds=plan.fake.seconds if plan.fake else None,
@@ -176,7 +202,7 @@ def _search(
         gpu = {"GPU": resources.gpus} if resources.gpus else {}
         return tune.PlacementGroupFactory([{"CPU": resources.cpus, **gpu}])
 
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(room.concurrency)
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(_MAX_PENDING)
     shutil.rmtree(run.tune, ignore_errors=True)
     tune.Tuner(
         tune.with_resources(Trial, resources_of),
@@ -192,7 +218,7 @@ def _search(
             name=run.tune.name,
             storage_path=str(run.path.resolve()),
             stop=EndOfSession(engine),
-            callbacks=[Watch(engine, progress), *tracking_callbacks(plan, run)],
+            callbacks=[Watch(engine, tick), *tracking_callbacks(plan, run)],
             failure_config=tune.FailureConfig(max_failures=0),  # the engine hands a trial out again
             verbose=0,
         ),
@@ -219,7 +245,9 @@ def _remember_weights(run: RunFolder, weights: dict[str, Path]) -> None:
 
 def _check_new(run: RunFolder) -> None:
     if run.plan.exists():
-        raise InputError(f"{run.path}: holds a run already; continue it with `fertune resume` or choose another --name")
+        raise InputError(
+            f"{run.location}: holds a run already; continue it with `fertune resume` or choose another --name"
+        )
 
 
 def _check_same_data(run: RunFolder, data: TrainingData) -> None:

@@ -12,12 +12,12 @@ from pathlib import Path
 import optuna
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FixedTrial, TrialState
 
 from results.leaderboard import TrialRecord
 from results.schema import Status
 from search.plan import Plan, Sampler
+from search.study_file import StudyFile
 from spaces.forest import ForestConfig
 from spaces.joint import parse_config
 from spaces.points import parameters
@@ -54,7 +54,7 @@ class Searcher:
         seed = plan.seed + len(past)  # a resumed search must not suggest its first trials again
         self._study = optuna.create_study(
             study_name=path.parent.name,
-            storage=JournalStorage(JournalFileBackend(str(path))),
+            storage=JournalStorage(StudyFile(str(path))),
             sampler=_sampler(plan.sampler, seed, len(self._points) + plan.startup_trials),
             direction="maximize",
         )

@@ -66,11 +66,13 @@ class Cluster(Section):
     Attributes:
         address: `local`: Ray is started on this machine, on loopback, for the time of the search. `auto`: the cluster
             that runs on this machine. `host:port`: the one with that head. What ran before runs on afterwards.
+        autoscale: Trials at once that a cluster which grows is asked to have room for, and waited for.
         cpus: Logical CPUs that `local` offers, default all.
         gpus: Logical GPUs that `local` offers, default all.
     """
 
     address: str = LOCAL
+    autoscale: int | None = Field(default=None, ge=1)
     cpus: int | None = Field(default=None, ge=1)
     gpus: int | None = Field(default=None, ge=0)
 
@@ -83,6 +85,8 @@ class Cluster(Section):
     def _offers_its_own(self) -> Self:
         if self.address != LOCAL and (self.cpus, self.gpus) != (None, None):
             raise ValueError(f"cpus and gpus are for address local; the cluster at {self.address} offers what it has")
+        if self.address == LOCAL and self.autoscale is not None:
+            raise ValueError("autoscale is for a cluster; address local is this machine, which does not grow")
         return self
 
 

@@ -1,6 +1,5 @@
 """How far a run has come, read from its folder alone: also while another process searches it."""
 
-import fcntl
 from typing import Any
 
 from rich.text import Text
@@ -13,6 +12,7 @@ from results.schema import Status, TrialEnd
 from results.sharing import Shared, shared
 from search.budget import Budget, Patience, Spend, spend
 from search.engine import searching_seconds
+from search.place import is_driven
 from search.plan import Plan, read_plan
 from search.room import Room
 
@@ -28,8 +28,8 @@ def status_of(run: RunFolder) -> dict[str, Any]:
             patience.end(by_number[event.trial])
     best, spent = patience.incumbent, _spent(run, plan, records)
     return {
-        "run": str(run.path),
-        "active": _is_locked(run),
+        "run": run.location,
+        "active": is_driven(run),
         "trials": len(records),
         "running": sum(record.status is Status.RUNNING for record in records),
         "finished": sum(record.status is Status.FINISHED for record in records),
@@ -74,14 +74,3 @@ def _spent(run: RunFolder, plan: Plan, records: list[TrialRecord]) -> Spend:
         return Spend(0.0, 0.0)
     room = Room(plan.resources, sessions[-1]["hardware"]["resources"], plan.space.families)
     return spend(records, room.shape)
-
-
-def _is_locked(run: RunFolder) -> bool:
-    if not run.lock.exists():
-        return False
-    with run.lock.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False

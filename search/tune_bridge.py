@@ -4,6 +4,7 @@ Tune pickles its searcher and callbacks beside its own state; that state is neve
 trials), so the adapters leave the engine out of their pickles.
 """
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ray.tune import Callback, Stopper
@@ -12,7 +13,8 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher as TuneSearcher
 
 from search.engine import Engine, Verdict
-from search.progress import Progress
+
+_NODE_DIED = "because its node has died"  # as Ray's head words it
 
 
 class _Unpickled:
@@ -69,18 +71,19 @@ class EndOfSession(_Unpickled, Stopper):
 
 
 class Watch(_Unpickled, Callback):
-    """Tells the engine of trials whose workers died, and keeps the progress display alive."""
+    """Tells the engine of trials whose workers died, and `tick`, again and again, the states of all trials."""
 
-    def __init__(self, engine: Engine, progress: Progress) -> None:
+    def __init__(self, engine: Engine, tick: Callable[[Iterable[str]], None]) -> None:
         self._engine = engine
-        self._progress = progress
+        self._tick = tick
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        lines = str(trial.get_pickled_error() or trial.get_error() or "").strip().splitlines()
-        self._engine.lose_worker(int(trial.config["trial"]), lines[-1] if lines else "its worker died")
+        text = str(trial.get_pickled_error() or trial.get_error() or "").strip()
+        reason = text.splitlines()[-1] if text else "its worker died"
+        self._engine.lose_worker(int(trial.config["trial"]), reason, with_node=_NODE_DIED in text)
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
-        self._progress.update()
+        self._tick(each.status for each in trials)
 
 
 def folder_name(trial: TuneTrial) -> str:

@@ -75,7 +75,7 @@ def pretrain(
 
     say(f"pretraining {arch} on {len(data.images):,} faces of seven emotions, unless that was done before ...")
     try:
-        path = pretrained(plan.pretraining, data, cache, min(cpus, usable_cpus()), listen, found)
+        path = pretrained(plan.pretraining, data, cache, max(1, min(cpus, usable_cpus())), listen, found)
     except PretrainingStopped:
         return None
     except TrainingError as error:

@@ -1,8 +1,8 @@
 """The networks whose pooled features svm and forest may see: torchvision's classifiers, by its own names.
 
-Left out are those that need more than their tensors to be read rightly: GoogLeNet and Inception (published weights
-expect another normalization), MnasNet (its tensors change shape with a version that files need not hold) and SqueezeNet
-(no last linear layer).
+Left out are those that need more than their tensors to be read rightly: GoogLeNet, Inception and EfficientNetV2-L
+(published weights expect another normalization), ViT-H (published for images of 518 pixels), MnasNet (its tensors
+change shape with a version that files need not hold) and SqueezeNet (no last linear layer).
 """
 
 # How many features stand before the last layer; for vgg16 its pooled convolutions, see `trainables.backbones.Vgg16`.
@@ -24,7 +24,6 @@ WIDTHS: dict[str, int] = {
     "efficientnet_b5": 2048,
     "efficientnet_b6": 2304,
     "efficientnet_b7": 2560,
-    "efficientnet_v2_l": 1280,
     "efficientnet_v2_m": 1280,
     "efficientnet_v2_s": 1280,
     "maxvit_t": 512,
@@ -74,7 +73,6 @@ WIDTHS: dict[str, int] = {
     "vgg19_bn": 4096,
     "vit_b_16": 768,
     "vit_b_32": 768,
-    "vit_h_14": 1280,
     "vit_l_16": 1024,
     "vit_l_32": 1024,
     "wide_resnet101_2": 2048,
@@ -83,5 +81,5 @@ WIDTHS: dict[str, int] = {
 # The smallest image some of them take; for transformers with fixed positions it is the only one.
 LEAST_SIDE: dict[str, int] = {
     "alexnet": 64,
-    **dict.fromkeys(("maxvit_t", "vit_b_16", "vit_b_32", "vit_h_14", "vit_l_16", "vit_l_32"), 224),
+    **dict.fromkeys(("maxvit_t", "vit_b_16", "vit_b_32", "vit_l_16", "vit_l_32"), 224),
 }

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from spaces.domain import Choices, FloatDomain, FloatRange, IntDomain, IntRange, Space, Suggester, ask
 from spaces.features import ClassWeight, FeatureConfig, FeatureSpace
 
-Criterion: TypeAlias = Literal["gini", "entropy", "log_loss"]
+Criterion: TypeAlias = Literal["gini", "entropy"]
 
 
 class ForestConfig(BaseModel):

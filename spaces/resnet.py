@@ -21,7 +21,7 @@ class ResnetConfig(BaseModel):
     Attributes:
         arch: The torchvision architecture.
         stem: How a residual network begins: `imagenet` shrinks the image fourfold before the first residual stage,
-            `half` twofold (no max-pooling), `small` not at all (stride 1 too), at about two and eight times the cost
+            `half` twofold (no max-pooling), `small` not at all (stride 1 too), at about two and six times the cost
             (unused by vgg16).
         weights: Where the backbone starts: `none` (random), `imagenet` (torchvision's own), `faces` (pretrained on the
             training faces with their seven emotions, before the first trial) or the path of a file of weights

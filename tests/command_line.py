@@ -49,18 +49,18 @@ class CommandLine:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def run(self, *arguments: str, code: int = 0, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end and check its exit code."""
+    def run(self, *arguments: str, code: int | None = 0, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end and check its exit code, unless that is None."""
         process = self.start(*arguments)
         try:
             out, err = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             process.kill()
             raise
-        assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
+        assert code in (process.returncode, None), f"exit code {process.returncode}\n{out}\n{err}"
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
-    def json(self, *arguments: str, code: int = 0, timeout: float = 240) -> Any:
+    def json(self, *arguments: str, code: int | None = 0, timeout: float = 240) -> Any:
         """Run a command with `--json`; what standard output holds, which is one document on its last line."""
         return json.loads(self.run(*arguments, "--json", code=code, timeout=timeout).stdout.splitlines()[-1])
 

@@ -219,9 +219,14 @@ def test_class_of_follows_the_mapping() -> None:
 
 def test_pretraining_sees_every_emotion_and_nothing_held_out(tmp_path: Path) -> None:
     faces = make_faces(30, 6)
-    leaking = take(faces, [*range(len(faces)), *np.flatnonzero(faces.usage == TEST)[:5]])
-    leaking.usage[-5:] = TRAIN
-    spec = DataSpec(source=str(write_parquet(tmp_path / "faces.parquet", leaking)))
+    tested = np.flatnonzero(faces.usage == TEST)[:5]
+    spec = DataSpec(source=str(write_parquet(tmp_path / "faces.parquet", faces)))
+    drawn = {image.tobytes() for image in load_training(spec, tmp_path).validation.images}
+    validated = [row for row, image in enumerate(faces.images) if image.tobytes() in drawn][:5]
+    leaking = take(faces, [*range(len(faces)), *tested, *validated])
+    leaking.usage[-10:] = TRAIN
+    leaking.emotions[-3:] = EMOTIONS.index("fear")  # copies of validation faces, three of them with another label
+    spec = DataSpec(source=str(write_parquet(tmp_path / "leaking.parquet", leaking)))
     data, allowed = load_training(spec, tmp_path), load_pretraining(spec, tmp_path)
     held_out = {image.tobytes() for image in (*data.validation.images, *load_test(spec, tmp_path).images)}
     held_out |= {image.tobytes() for image in faces.images[faces.usage == TEST]}

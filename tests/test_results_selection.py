@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import yaml
 from finished_run import TINY, add_trial, make_run
 from rich.console import Console
 
@@ -13,6 +14,7 @@ from results.artifact import load_artifact
 from results.comparison import Rules
 from results.export import export
 from results.journal import Journal
+from results.leaderboard import ranked, trials_in
 from results.readings import readings_of
 from results.run_folder import RunFolder
 from results.schema import Status, TrialEnd, TrialStart
@@ -172,6 +174,19 @@ def kept(run, trial):
 def test_the_best_of_each_family_is_among_several_candidates_but_one_stays_one(four, cache):
     assert [row["trial"] for row in select(four, cache)["candidates"]] == [1]
     assert [row["trial"] for row in select(four, cache, Rules(top=2))["candidates"]] == [1, 0, 3]
+
+
+def test_a_model_that_was_not_kept_is_named_and_enters_no_ensemble(four, cache):
+    values = yaml.safe_load(four.plan.read_text()) | {"models": 1}
+    four.plan.write_text(yaml.safe_dump(values))
+    best = {record.family: record.trial for record in reversed(ranked(trials_in([four])))}
+    for trial in set(range(4)) - set(best.values()):
+        shutil.rmtree(four.checkpoints / f"{trial:05d}/1/model")
+    found = select(four, cache, Rules(ensemble=True))["ensemble"]
+    assert {member["trial"] for member in found["members"]} <= set(best.values())
+    shutil.rmtree(four.checkpoints / f"{selected(four).trial:05d}/1/model")
+    with pytest.raises(InputError, match="is not there; a search keeps those of the best trials"):
+        export(four, four.path / "out")
 
 
 def test_p_values_are_those_of_kept_predictions_corrected_for_their_number(four, cache):

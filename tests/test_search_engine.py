@@ -7,7 +7,7 @@ from optuna.trial import TrialState
 
 from results.leaderboard import trials_of
 from results.schema import Status, TrialEnd
-from search.engine import MAX_WAITING, Verdict
+from search.engine import MAX_LOST_WORKERS, MAX_WAITING, Verdict
 from search.plan import validate_plan
 from spaces.family import Family
 
@@ -176,3 +176,17 @@ def test_one_seed_and_one_worker_give_the_same_search(tmp_path):
         run_to_end(run.session())
         configs.append([record.config for record in trials_of(run.events)])
     assert configs[0] == configs[1]
+
+
+def test_a_worker_lost_with_its_node_does_not_count_against_its_trial(tmp_path):
+    run = Run(tmp_path, make_plan(trials=2))
+    engine = run.session()
+    spared, blamed = (engine.suggest().trial for _ in range(2))
+    for _ in range(MAX_LOST_WORKERS + 1):
+        engine.lose_worker(spared, "its node died", with_node=True)
+        engine.lose_worker(blamed, "out of memory")
+        while engine.suggest() is not None:
+            pass
+    assert engine.trials[spared].status is Status.RUNNING
+    assert engine.trials[blamed].status is Status.FAILED
+    assert engine.trials[blamed].reason == "out of memory"

@@ -266,6 +266,12 @@ def test_paths_of_weights_in_points_are_made_absolute():
     assert (mine.weights, none.weights) == (str(Path("mine.pth").resolve()), "none")
 
 
+def test_a_cluster_that_grows_is_not_this_machine():
+    assert validate_plan({"budget": {"trials": 1}, "cluster": {"address": "auto", "autoscale": 8}}, "plan")
+    with pytest.raises(InputError, match="autoscale is for a cluster"):
+        validate_plan({"budget": {"trials": 1}, "cluster": {"autoscale": 8}}, "plan")
+
+
 @pytest.mark.parametrize(
     ("text", "limit"),
     [("", 10**10), ("cache: off", None), ("cache: 'off'", None), ("cache: 2.5", 2_500_000_000), ("cache: 1", 10**9)],

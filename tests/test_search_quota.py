@@ -60,7 +60,7 @@ def trials(tmp_path) -> Trials:
 
 
 def quota(trials: Trials, most: int = 2) -> Quota:
-    return Quota(trials.folder, most, trials.records.__getitem__)
+    return Quota(str(trials.folder), most, trials.records.__getitem__)
 
 
 def test_the_best_of_each_family_are_kept_and_probabilities_of_all(trials):

@@ -60,3 +60,20 @@ def test_resnets_take_a_gpu_where_there_is_one_unless_told_otherwise():
 def test_more_than_one_gpu_is_a_whole_number():
     with pytest.raises(ValidationError, match=r"whole numbers can be had; received 1.5"):
         Resources.model_validate({"resnet": {"gpus": 1.5}})
+
+
+def test_machines_come_and_go_but_a_trial_stays_what_it_is():
+    changing = room({"CPU": 2}, resnet={"cpus": 2})
+    assert not changing.fits(RESNET, [SVM])
+    changing.update([{"CPU": 2}, {"CPU": 2, "GPU": 1}])
+    assert changing.fits(RESNET, [SVM])
+    assert changing.shape(RESNET).gpus == 0  # decided when the search began
+    changing.update([])
+    assert changing.is_full([])
+
+
+def test_a_cluster_that_grows_need_hold_nothing_yet():
+    empty = Room(Resources(), [], (SVM, RESNET), grows=True)
+    assert empty.is_full([])
+    empty.update([{"CPU": 1}])
+    assert empty.fits(SVM, [])

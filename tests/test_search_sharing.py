@@ -32,10 +32,10 @@ def entries(cache: Path) -> set[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(500)
 def test_two_workers_compute_each_piece_once(fertune: CommandLine, cache: Path):
     before = entries(cache)
-    outcome = fertune.json("search", write_plan(fertune.folder), "--name", "on")
+    outcome = fertune.json("search", write_plan(fertune.folder), "--name", "on", timeout=240)
     assert outcome["finished"] == 6
     new = {name for name in entries(cache) - before if not name.startswith("faces-")}
     info = fertune.json("status", "runs/on")

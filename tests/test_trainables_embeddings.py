@@ -15,13 +15,13 @@ from spaces.backbones import LEAST_SIDE, WIDTHS
 from spaces.errors import InputError
 from spaces.features import FeatureConfig, FeatureSpace
 from spaces.resnet import STEMMED
-from trainables.backbones import embedding_net, prepare, random_net, trunk
+from trainables.backbones import CHANNEL_MEAN, CHANNEL_STD, embedding_net, prepare, random_net, trunk
 from trainables.embeddings import Embedder
 from trainables.precision import Compute
 from trainables.weights import load_embedding_net, weights_key
 
 FACES = drawn_faces(6).images
-LEFT_OUT = ("googlenet", "inception_v3", "mnasnet", "squeezenet")
+LEFT_OUT = ("efficientnet_v2_l", "googlenet", "inception_v3", "mnasnet", "squeezenet", "vit_h_14")
 # One of each kind; the largest are of the same kinds.
 KINDS = ["densenet121", "efficientnet_b0", "mobilenet_v3_small", "regnet_y_400mf", "shufflenet_v2_x0_5", "swin_t"]
 
@@ -38,6 +38,13 @@ def weights_of(backbone: str, folder: Path) -> tuple[nn.Module, Path]:
 def test_every_classifier_of_torchvision_is_there_or_left_out_by_name() -> None:
     known = torchvision.models.list_models(module=torchvision.models)
     assert sorted(WIDTHS) == [name for name in known if not name.startswith(LEFT_OUT)]
+
+
+@pytest.mark.parametrize("backbone", WIDTHS)
+def test_published_weights_expect_what_they_are_shown(backbone: str) -> None:
+    expects = torchvision.models.get_model_weights(backbone).DEFAULT.transforms()
+    assert (tuple(expects.mean), tuple(expects.std)) == (CHANNEL_MEAN, CHANNEL_STD)
+    assert LEAST_SIDE.get(backbone, 0) in (0, 64, *expects.crop_size)
 
 
 @pytest.mark.parametrize("backbone", [*KINDS, "resnet18"])

@@ -17,6 +17,7 @@ from trainables.data.protocol import load_training
 from trainables.data.spec import DataSpec, ProtocolSpec
 from trainables.job import Assignment, Job
 from trainables.metrics import score
+from trainables.svm import SvmLearner
 from trainables.trial import Trial, _faces, _training_data
 
 DATA = DataSpec(demo_images=700, protocol=ProtocolSpec(balance="none"))
@@ -26,7 +27,7 @@ CONFIG = SvmConfig(kernel="linear", C=0.1)
 def tune_config(folder: Path, cache: Path, config: Any = CONFIG, recorded: int = 0, **job: Any) -> dict[str, Any]:
     threads = {"svm": 1, "forest": 1, "resnet": 1}
     seen = load_training(job.get("data", DATA), cache)
-    values = {"checkpoints": folder / "checkpoints", "data": DATA, "cache": cache, "scale": Fidelity()}
+    values = {"checkpoints": str(folder / "checkpoints"), "data": DATA, "cache": cache, "scale": Fidelity()}
     values |= {"fingerprint": seen.fingerprint, "split": seen.split, **job}
     assignment = Assignment(trial=7, config=config, seed=0, recorded=recorded)
     return {"job": Job(threads=threads, **values).model_dump(mode="json"), **assignment.model_dump(mode="json")}
@@ -139,6 +140,27 @@ def test_a_learner_that_cannot_go_on_ends_its_trial_with_the_reason(tmp_path, ca
     assert "every class needs at least 5 training images" in report["failed"]
     assert trial.reset_config(tune_config(tmp_path, cache) | {"trial": 8})
     assert trial.step()["fidelity"] == 1
+
+
+@pytest.mark.parametrize("where", ["fit_to", "predict_proba"])
+def test_a_trial_that_finds_too_little_memory_fails_with_the_reason(tmp_path, cache, monkeypatch, where):
+    trial = Trial(tune_config(tmp_path, cache))
+    monkeypatch.setattr(SvmLearner, where, lambda *given: np.empty(2**62, np.uint8))
+    report = trial.step()
+    assert report["failed"].startswith("out of memory (Unable to allocate")
+    monkeypatch.undo()
+    assert trial.reset_config(tune_config(tmp_path, cache) | {"trial": 8})
+    assert trial.step()["fidelity"] == 1
+
+
+def test_other_errors_end_the_worker(tmp_path, cache, monkeypatch):
+    def broken(*given):
+        raise RuntimeError("shapes do not match")
+
+    trial = Trial(tune_config(tmp_path, cache))
+    monkeypatch.setattr(SvmLearner, "fit_to", broken)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        trial.step()
 
 
 def test_a_killed_writer_leaves_no_checkpoint_but_the_last_whole_one(tmp_path, cache):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from spaces.errors import InputError
 from trainables.base import Learner
 
-_REPORT = "report.json"
+REPORT = "report.json"
 VALIDATION = "validation.npy"
 
 
@@ -56,7 +56,7 @@ class TrialCheckpoints:
             (partial / "model").mkdir()
             learner.model.save(partial / "model")
         np.save(partial / VALIDATION, probabilities, allow_pickle=False)
-        (partial / _REPORT).write_text(json.dumps(report))
+        (partial / REPORT).write_text(json.dumps(report))
         final = self.path(fidelity)
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
@@ -67,7 +67,7 @@ class TrialCheckpoints:
     def drop_state(self) -> None:
         """Remove what continuing would need; the model and the validation probabilities stay."""
         for path in self.path(self.latest()).iterdir():
-            if path.name not in ("model", VALIDATION, _REPORT):
+            if path.name not in ("model", VALIDATION, REPORT):
                 path.unlink()
 
     def drop_model(self) -> None:
@@ -80,7 +80,7 @@ class TrialCheckpoints:
         Raises:
             InputError: If the checkpoint cannot be read.
         """
-        path = self.path(fidelity) / _REPORT
+        path = self.path(fidelity) / REPORT
         try:
             report: dict[str, Any] = json.loads(path.read_text())
         except (OSError, ValueError) as error:

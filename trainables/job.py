@@ -13,14 +13,14 @@ class Job(BaseModel):
     """What is the same for every trial of a search.
 
     Attributes:
-        checkpoints: The run's folder of checkpoints, absolute, reachable from every node.
+        checkpoints: The run's folder of checkpoints, an absolute path or a URL, reachable from every node.
         data: The data of the search.
         fingerprint: The content hash of its source, as the driver read it.
         split: The hash of what is held out, likewise.
         cache: The node's folder for parsed data, absolute.
         scale: The scale of fidelities.
         threads: CPU threads of a trial, by family.
-        weights: Files of weights, by `weights.weights_key`, absolute.
+        weights: Files of weights, by `weights.weights_key`, absolute paths or URLs.
         cache_bytes: How large the work that trials share may become, under `cache`; None to share nothing.
         views: How many augmented views of each training face networks with frozen stages share; 0 to augment anew.
         fake_seconds: If given, trials wait this long at full fidelity instead of learning.
@@ -28,14 +28,14 @@ class Job(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    checkpoints: Path
+    checkpoints: str
     data: DataSpec
     fingerprint: str
     split: str
     cache: Path
     scale: Fidelity
     threads: dict[str, int]
-    weights: dict[str, Path] = {}
+    weights: dict[str, str] = {}
     cache_bytes: int | None = None
     views: int = 0
     fake_seconds: float | None = None

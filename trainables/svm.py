@@ -142,7 +142,8 @@ class SvmLearner(HandmadeLearner[SvmConfig, SvmModel]):
     subset, drawn by the seed, decide on the other 20 %, altered copies left out, which calibrates the decisions of the
     machines fitted on the whole subset. Features other than discriminants were fitted on the held-out faces too. With
     embeddings of `faces` weights they are not quite unseen, for the backbone was pretrained on them: such probabilities
-    are somewhat too sure of themselves.
+    are somewhat too sure of themselves. Averages over mirror images (`flip`) are of calibrated probabilities, and
+    somewhat too unsure.
     """
 
     model_class = SvmModel

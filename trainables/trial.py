@@ -6,6 +6,7 @@ note what to do (Tune may set up a second worker for a running trial); all work 
 
 import json
 import os
+import sys
 import time
 from functools import lru_cache
 from pathlib import Path
@@ -18,12 +19,13 @@ from ray import tune
 from spaces.errors import InputError
 from trainables.base import Learner, Task, TrainingError
 from trainables.cache import SHARED, Cache, Counts
-from trainables.checkpoint import TrialCheckpoints
 from trainables.data.protocol import TrainingData
+from trainables.data.remote import local_copy
 from trainables.fake import FakeLearner
 from trainables.families import build_learner
 from trainables.job import Assignment, Job
 from trainables.metrics import score
+from trainables.remote_checkpoint import checkpoints_at
 from trainables.shared_data import training_data
 from trainables.threads import limit_threads
 
@@ -61,6 +63,15 @@ def _bound_gpu_memory() -> None:
         bound_gpu_memory(share)
 
 
+def _out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """Whether memory did not suffice. Only torch says so in words of its own, and it is loaded where it says them."""
+    if "torch" not in sys.modules:
+        return isinstance(error, MemoryError)
+    from trainables.precision import out_of_memory
+
+    return out_of_memory(error)
+
+
 class Trial(tune.Trainable):
     """Trains one config from rung to rung; each step is one rung and one report."""
 
@@ -73,7 +84,7 @@ class Trial(tune.Trainable):
         values = dict(config)
         self.job = Job.model_validate(values.pop("job"))
         self.assignment = Assignment.model_validate(values)
-        self.checkpoints = TrialCheckpoints(self.job.checkpoints, self.assignment.trial)
+        self.checkpoints = checkpoints_at(self.job.checkpoints, self.assignment.trial)
         self.learner: Learner | None = None
         self.cache: Cache | None = None
         self.start_seconds: float | None = None
@@ -89,7 +100,8 @@ class Trial(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Train to the next rung, measure on validation, write the checkpoint and report.
 
-        A learner that cannot go on ends its trial with `failed`, the reason; the worker lives on. Any other exception
+        A learner that cannot go on, or finds too little memory, ends its trial with `failed`, the reason; the worker
+        lives on. Any other exception
         ends the worker: the engine then hands the trial out again, and it goes on from its last checkpoint.
         """
         began = time.perf_counter()
@@ -100,8 +112,17 @@ class Trial(tune.Trainable):
                     return unseen
             return self._next_rung(began)
         except (TrainingError, InputError) as error:
-            self.learner = None
-            return {"trial": self.assignment.trial, "failed": str(error)}
+            return self._failed(str(error))
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+            reason = f"out of memory ({str(error).partition(chr(10))[0]})"
+        # Only past the handler: its exception held the frames that held the memory.
+        return self._failed(reason)
+
+    def _failed(self, reason: str) -> dict[str, Any]:
+        self.learner = None
+        return {"trial": self.assignment.trial, "failed": reason}
 
     def _begin(self) -> dict[str, Any] | None:
         """Build the learner, continue from its checkpoint; the checkpoint's report if the driver has not seen it."""
@@ -121,8 +142,9 @@ class Trial(tune.Trainable):
         data = _training_data(self.job)
         self.cache_hit = _faces.cache_info().hits > hits
         job = self.job
+        weights = {key: local_copy(location, job.cache) for key, location in job.weights.items()}
         self.learner = self._build(
-            Task(data.train, self.assignment.seed, job.scale, self._threads, job.weights, self.cache, job.views)
+            Task(data.train, self.assignment.seed, job.scale, self._threads, weights, self.cache, job.views)
         )
         if latest:
             self.learner.load(self.checkpoints.path(latest))
@@ -163,7 +185,7 @@ class Trial(tune.Trainable):
             **{f"cache_{name}": value for name, value in self._counts._asdict().items()},
             "start_seconds": self.start_seconds,
             "worker": _worker(),
-            "checkpoint": f"{self.job.checkpoints.name}/{self.assignment.trial:05d}/{fidelity}",
+            "checkpoint": f"{self.job.checkpoints.rpartition('/')[2]}/{self.assignment.trial:05d}/{fidelity}",
         }
         self.checkpoints.write(self.learner, probabilities, report, keep_state=not complete)
         if complete:

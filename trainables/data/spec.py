@@ -74,7 +74,8 @@ class DataSpec(BaseModel):
     """The data of a search.
 
     Attributes:
-        source: `demo` for the built-in faces, or the path of a FER2013 csv file, parquet file or image folder.
+        source: `demo` for the built-in faces, or the path or URL of a FER2013 csv file, parquet file or image folder;
+            what is at a URL is fetched once per node.
         demo_images: How many faces `demo` draws, training and test together (unused by the other sources).
         crop: How every picture is cropped to its face when it is read, None (in a plan: `none`) to take it whole;
             `face` is short for the section's defaults.

@@ -22,6 +22,7 @@ from spaces.errors import InputError
 from trainables.data.crop import crop_traits
 from trainables.data.faceset import SIDE, Crops, FaceSet
 from trainables.data.folder import face_files
+from trainables.data.remote import local_copy
 from trainables.data.sources import read_source, reading, source_path
 from trainables.data.spec import DataSpec
 
@@ -49,6 +50,7 @@ def load_faceset(spec: DataSpec, cache: Path) -> StoredFaces:
     Raises:
         InputError: If the source cannot be read (see `read_source`) or `cache` cannot be written.
     """
+    spec = spec.model_copy(update={"source": _local(spec.source, cache)})
     key = _key(spec)
     for entry in cache.glob(f"faces-{key}-*.npy"):
         faces = _open(entry)
@@ -63,6 +65,10 @@ def load_faceset(spec: DataSpec, cache: Path) -> StoredFaces:
     if faces is None:
         raise RuntimeError(f"{entry}: does not read back as it was written")
     return faces
+
+
+def _local(source: str, cache: Path) -> str:
+    return source if source == "demo" else str(local_copy(source, cache))
 
 
 def fingerprint(faces: FaceSet) -> str:
