@@ -21,7 +21,7 @@ from trainables.base import Task
 from trainables.data.protocol import load_training
 from trainables.families import build_learner, load_model
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)
 
 RESNET = ResnetConfig(epochs=9, batch_size=32, image_size=32, unfreeze=2, head_lr=1e-4, backbone_lr=1e-4)
 TOLERANCE = 0.02
@@ -86,12 +86,14 @@ def test_two_workers_give_what_one_process_gives_even_if_one_is_killed(
     kept = resnet_run.path / "refit" / "workers"
     refitting = fertune.start("refit", "runs/net", "--workers", "2", "--json")
     wait_until(
-        lambda: refitting.poll() is not None or any(kept.rglob("training.json")), 200, lambda: "no checkpoint came"
+        lambda: refitting.poll() is not None or any(kept.rglob("training.json")),
+        400,
+        lambda: f"no checkpoint came: {refitting.poll()}",
     )
     workers = workers_of(refitting.pid)
     assert len(workers) == 2, f"{[process.cmdline() for process in workers]}"
     workers[1].kill()
-    out, err = refitting.communicate(timeout=300)
+    out, err = refitting.communicate(timeout=400)
     assert refitting.returncode == 0, f"{out}\n{err}"
     found = json.loads(out.splitlines()[-1])
     data = load_training(DATA, cache)
