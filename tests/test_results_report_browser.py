@@ -22,11 +22,10 @@ WIDTHS = "return [document.documentElement.scrollWidth, document.documentElement
 OUTSIDE = "return performance.getEntriesByType('resource').map((entry) => entry.name)"
 
 
-def checked(run: RunFolder, cache: Path, name: str) -> None:
-    """Write the report of `run` and look at it; screenshots go to FERTUNE_SCREENSHOTS if that names a folder."""
+def checked(run: RunFolder, cache: Path, pictures: Path) -> None:
+    """Write the report of `run` and look at it; screenshots go to the folder `pictures`."""
     written = write_report(run, cache)
     assert written["bytes"] < 10_000_000
-    pictures = Path(os.environ.get("FERTUNE_SCREENSHOTS", run.path))
     address = run.report.resolve().as_uri()
     with open_browser(1200, 900) as driver:
         driver.get(address)
@@ -35,13 +34,13 @@ def checked(run: RunFolder, cache: Path, name: str) -> None:
         assert all(drawn), f"plots that are not drawn: {drawn}"
         assert console_errors(driver) == []
         assert [name for name in driver.execute_script(OUTSIDE) if not name.startswith("data:")] == []
-        screenshot(driver, pictures / f"{name}.png")
-        screenshot(driver, pictures / f"{name}-whole.png", whole=True)
+        screenshot(driver, pictures / "report.png")
+        screenshot(driver, run.path / "whole.png", whole=True)
         phone(driver)
         driver.get(address)
         content, window = driver.execute_script(WIDTHS)
         assert content <= window == 390, "the page itself never scrolls sideways"
-        screenshot(driver, pictures / f"{name}-phone.png")
+        screenshot(driver, pictures / "report-phone.png")
         assert console_errors(driver) == []
         driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         printed = base64.b64decode(driver.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})["data"])
@@ -55,8 +54,9 @@ def test_a_selected_run(tmp_path, cache):
     run = make_run(tmp_path / "selected", cache, [TINY[Family.SVM], TINY[Family.FOREST]])
     run.plan.write_text(run.plan.read_text() + "space: {families: [svm, forest]}\n")
     select(run, cache, Rules(top=2))
-    checked(run, cache, "report-selected")
+    checked(run, cache, tmp_path)
 
 
 def test_a_search_of_all_families(tmp_path, cache):
-    checked(searched_run(tmp_path / "searched", cache, budget={"trials": 40}), cache, "report")
+    run = searched_run(tmp_path / "searched", cache, budget={"trials": 40})
+    checked(run, cache, Path(os.environ.get("FERTUNE_SCREENSHOTS", tmp_path)))

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -108,7 +109,7 @@ def scalars(address: str, run: str, tag: str) -> list[list[float]]:
 @needs_browser
 def test_both_tabs_in_a_browser(fertune: CommandLine, cache: Path):
     """One run that is still searched, and a folder of two; the tabs are full and the console is quiet."""
-    run = searched_run(fertune.folder / "runs" / "one", cache, steps=7)
+    run = searched_run(fertune.folder / "runs" / "one", cache, steps=14, budget={"trials": 12})
     searched_run(fertune.folder / "runs" / "two", cache, space={"families": ["svm"]})
     pictures = Path(os.environ.get("FERTUNE_SCREENSHOTS", fertune.folder))
     records = trials_in([run])
@@ -118,6 +119,7 @@ def test_both_tabs_in_a_browser(fertune: CommandLine, cache: Path):
         try:
             driver.get(f"{address}#scalars")
             wait_until(lambda: "validation" in text_of(driver), 60, lambda: text_of(driver))
+            time.sleep(3)  # charts are drawn one after another
             screenshot(driver, pictures / "tensorboard-scalars.png")
             rows = hparams_rows(driver, address, len(records))
             screenshot(driver, pictures / "tensorboard-hparams.png")
