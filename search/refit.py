@@ -5,11 +5,13 @@ interrupted goes on from its last checkpoint when it is asked for again.
 """
 
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cluster.address import LOCAL
 from cluster.session import Nodes, session, total
 from results.describe import describe
 from results.leaderboard import TrialRecord
@@ -29,6 +31,7 @@ from trainables.families import build_learner
 from trainables.threads import limit_threads, usable_cpus
 
 MAX_LOST_WORKERS = 3
+_LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo"}  # workers of one machine need listen nowhere else
 
 
 def refit(run: RunFolder, cache: Path, workers: int | None, say: Callable[[str], None]) -> dict[str, Any]:
@@ -133,11 +136,11 @@ def _train_with_ray(
             threads=int(resources["CPU"]),
             weights=weights,
         )
-        return count, _run_workers(run, record, job, count, resources)
+        return count, _run_workers(run, record, job, count, resources, where.address == LOCAL)
 
 
 def _run_workers(
-    run: RunFolder, record: TrialRecord, job: RefitJob, count: int, resources: dict[str, float]
+    run: RunFolder, record: TrialRecord, job: RefitJob, count: int, resources: dict[str, float], is_local: bool
 ) -> dict[str, float]:
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -155,6 +158,7 @@ def _run_workers(
             storage_path=str(kept.resolve()),
             failure_config=FailureConfig(max_failures=MAX_LOST_WORKERS),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
+            worker_runtime_env={"env_vars": _LOOPBACK if is_local and sys.platform == "linux" else {}},
         ),
         torch_config=TorchConfig(backend="nccl" if on_gpus else "gloo"),
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import yaml
 from command_line import CommandLine, wait_until
 from finished_run import DATA, TINY, make_run
 
@@ -23,7 +24,7 @@ from trainables.families import build_learner, load_model
 
 pytestmark = pytest.mark.timeout(900)
 
-RESNET = ResnetConfig(epochs=9, batch_size=32, image_size=32, unfreeze=2, head_lr=1e-4, backbone_lr=1e-4)
+RESNET = ResnetConfig(epochs=9, batch_size=32, image_size=32, unfreeze=2, head_lr=3e-5, backbone_lr=3e-5)
 TOLERANCE = 0.02
 """Largest difference of a probability: bfloat16 where the CPU has it, and the same sums in another order."""
 
@@ -75,7 +76,8 @@ def test_a_damaged_record_is_named(run: RunFolder, cache: Path):
 @pytest.fixture
 def resnet_run(fertune: CommandLine, cache: Path) -> RunFolder:
     run = make_run(fertune.folder / "runs" / "net", cache, [RESNET])
-    run.plan.write_text(run.plan.read_text() + "budget: {trials: 1}\ncluster: {cpus: 2}\n")
+    values = run.plan_values() | {"fidelity": {"maximum": 9}, "budget": {"trials": 1}, "cluster": {"cpus": 2}}
+    run.plan.write_text(yaml.safe_dump(values))
     return run
 
 
@@ -99,8 +101,8 @@ def test_two_workers_give_what_one_process_gives_even_if_one_is_killed(
     data = load_training(DATA, cache)
     assert (found["workers"], found["images"]) == (2, len(data.everything))
     assert not kept.exists()
-    learner = build_learner(RESNET, Task(data.everything, seed=0, scale=Fidelity(maximum=1)))
-    learner.fit_to(1)
+    learner = build_learner(RESNET, Task(data.everything, seed=0, scale=Fidelity(maximum=9)))
+    learner.fit_to(9)
     model = load_model(
         Family.RESNET, Path(found["model"]) if Path(found["model"]).is_absolute() else fertune.folder / found["model"]
     )
