@@ -9,7 +9,8 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
-from results.leaderboard import TrialRecord, frame, incumbent
+from results.goals import Goals
+from results.leaderboard import ACCURACY, TrialRecord, frame, incumbent
 from results.schema import Status
 from spaces.errors import InputError
 from spaces.family import Family
@@ -34,7 +35,7 @@ def kept(
     ]
 
 
-def frame_of(records: Sequence[TrialRecord], table: TableName) -> pd.DataFrame:
+def frame_of(records: Sequence[TrialRecord], table: TableName, goals: Goals = ACCURACY) -> pd.DataFrame:
     """The trials of any number of runs as one table.
 
     Args:
@@ -43,8 +44,9 @@ def frame_of(records: Sequence[TrialRecord], table: TableName) -> pd.DataFrame:
             the trial began; `families`, a row each, see `_family_row`; `rungs`, a row for each rung of each family: how
             many trials `reached` it, of those `passed` it (at full fidelity: finished), were `stopped` there, or are
             `left`: failed after it or unfinished.
+        goals: By which trials are ranked.
     """
-    return _TABLES[table](records)
+    return _TABLES[table](records, goals)
 
 
 def values_of(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -91,13 +93,13 @@ def _cell(value: object) -> str:
     return "-" if value is None else str(value)
 
 
-def _trials(records: Sequence[TrialRecord]) -> pd.DataFrame:
-    board = frame(records)
+def _trials(records: Sequence[TrialRecord], goals: Goals) -> pd.DataFrame:
+    board = frame(records, goals)
     words = {name: board[name].map(str) for name in ("family", "status")}
     return board.assign(config=board["config"].map(json.dumps), **words)
 
 
-def _curves(records: Sequence[TrialRecord]) -> pd.DataFrame:
+def _curves(records: Sequence[TrialRecord], goals: Goals) -> pd.DataFrame:
     of_trial, of_rung = (
         ("run", "trial", "family", "status"),
         ("fidelity", "val_accuracy", "val_macro_f1", "val_log_loss"),
@@ -115,15 +117,16 @@ def _curves(records: Sequence[TrialRecord]) -> pd.DataFrame:
     return curves.assign(**{name: curves[name].map(str) for name in ("family", "status")})
 
 
-def _families(records: Sequence[TrialRecord]) -> pd.DataFrame:
+def _families(records: Sequence[TrialRecord], goals: Goals) -> pd.DataFrame:
     total = sum(record.seconds for record in records)
-    return pd.DataFrame([_family_row([r for r in records if r.family is family], total) for family in _tried(records)])
+    families = [[record for record in records if record.family is family] for family in _tried(records)]
+    return pd.DataFrame([_family_row(mine, total, goals) for mine in families])
 
 
-def _family_row(records: Sequence[TrialRecord], total: float) -> dict[str, object]:
+def _family_row(records: Sequence[TrialRecord], total: float, goals: Goals) -> dict[str, object]:
     """Of one family: trials by what became of them, its best at full fidelity, and seconds with their share of all."""
     counts = {status.lower(): sum(record.status is status for record in records) for status in Status}
-    best = incumbent(records)
+    best = incumbent(records, goals)
     seconds = sum(record.seconds for record in records)
     return {
         "family": str(records[0].family),
@@ -138,7 +141,7 @@ def _family_row(records: Sequence[TrialRecord], total: float) -> dict[str, objec
     }
 
 
-def _rungs(records: Sequence[TrialRecord]) -> pd.DataFrame:
+def _rungs(records: Sequence[TrialRecord], goals: Goals) -> pd.DataFrame:
     rows = []
     for family in _tried(records):
         mine = [record for record in records if record.family is family]
@@ -155,7 +158,7 @@ def _tried(records: Sequence[TrialRecord]) -> list[Family]:
     return [family for family in Family if family in tried]
 
 
-_TABLES: dict[TableName, Callable[[Sequence[TrialRecord]], pd.DataFrame]] = {
+_TABLES: dict[TableName, Callable[[Sequence[TrialRecord], Goals], pd.DataFrame]] = {
     "trials": _trials,
     "curves": _curves,
     "families": _families,

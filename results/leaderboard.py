@@ -1,6 +1,7 @@
 """From events to trials, and from trials to the ranking, the incumbent and the tables people and programs read."""
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from rich import box
 from rich.table import Table
 
 from results.describe import describe
+from results.goals import Goals
 from results.journal import read_events
 from results.run_folder import RunFolder
 from results.schema import Event, Measurement, Status, TrialEnd, TrialStart
@@ -30,6 +32,8 @@ COLUMNS = (
     "seconds",
     "seed",
 )
+
+ACCURACY = Goals()
 
 
 @dataclass(frozen=True)
@@ -119,25 +123,33 @@ def trials_in(runs: Iterable[RunFolder]) -> list[TrialRecord]:
     return [trial for run in runs for trial in trials_of(read_events(run.measurements), run.location)]
 
 
-def rank(record: TrialRecord) -> tuple[Any, ...]:
+def rank(record: TrialRecord, goals: Goals = ACCURACY) -> tuple[Any, ...]:
     """What `ranked` sorts by: the lower, the better."""
     finished = record.status is Status.FINISHED
-    accuracy = -1.0 if record.val_accuracy is None else record.val_accuracy
-    return (not finished, 0 if finished else -record.fidelity, -accuracy, record.seconds, record.trial, record.run)
+    last = record.measurements[-1] if record.measurements else None
+    value = -math.inf if last is None else goals.value(last)
+    place = 0 if finished else -record.fidelity
+    return (not finished, not _may_win(record, goals), place, -value, record.seconds, record.trial, record.run)
 
 
-def ranked(records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """Best first: FINISHED trials by validation accuracy, then all others by fidelity and validation accuracy.
+def _may_win(record: TrialRecord, goals: Goals) -> bool:
+    return not record.measurements or goals.are_kept_by(record.measurements[-1])
+
+
+def ranked(records: Iterable[TrialRecord], goals: Goals = ACCURACY) -> list[TrialRecord]:
+    """Best first: FINISHED trials by the first objective, then all others by fidelity and the first objective.
 
     A tie goes to the cheaper trial (fewer seconds), then to the lower number. Trials that are not at full fidelity
-    rank below all that are, whatever their accuracy: the two are not comparable.
+    rank below all that are, whatever their accuracy: the two are not comparable. Those that break a constraint rank
+    below the others.
     """
-    return sorted(records, key=rank)
+    return sorted(records, key=lambda record: rank(record, goals))
 
 
-def incumbent(records: Iterable[TrialRecord]) -> TrialRecord | None:
-    """The best trial at full fidelity, by `ranked`; None while there is none."""
-    return min((record for record in records if record.status is Status.FINISHED), key=rank, default=None)
+def incumbent(records: Iterable[TrialRecord], goals: Goals = ACCURACY) -> TrialRecord | None:
+    """The best trial at full fidelity that breaks no constraint, by `ranked`; None while there is none."""
+    candidates = (record for record in records if record.status is Status.FINISHED and _may_win(record, goals))
+    return min(candidates, key=lambda record: rank(record, goals), default=None)
 
 
 def leaderboard(runs: Sequence[RunFolder]) -> pd.DataFrame:
@@ -146,12 +158,12 @@ def leaderboard(runs: Sequence[RunFolder]) -> pd.DataFrame:
     Raises:
         InputError: If a run's measurements are damaged.
     """
-    return frame(trials_in(runs))
+    return frame(trials_in(runs), goals_of(runs))
 
 
-def frame(records: Iterable[TrialRecord]) -> pd.DataFrame:
+def frame(records: Iterable[TrialRecord], goals: Goals = ACCURACY) -> pd.DataFrame:
     """`records` as a leaderboard."""
-    rows = [[getattr(record, column) for column in COLUMNS] for record in ranked(records)]
+    rows = [[getattr(record, column) for column in COLUMNS] for record in ranked(records, goals)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -169,14 +181,31 @@ def results_json(runs: Sequence[RunFolder], records: Iterable[TrialRecord]) -> d
         runs: The runs.
         records: Those of their trials that are asked for.
     """
-    records = ranked(records)
+    goals = goals_of(runs)
+    records = ranked(records, goals)
     trials = [record_json(record) | ({"run": record.run} if len(runs) > 1 else {}) for record in records]
-    best = incumbent(records)
+    best = incumbent(records, goals)
     return {
         "runs": [run.location for run in runs],
         "trials": trials,
         "incumbent": trials[records.index(best)] if best else None,
     }
+
+
+def goals_of(runs: Sequence[RunFolder]) -> Goals:
+    """The goals that all `runs` share.
+
+    Raises:
+        InputError: If they have different ones: their trials cannot be ranked in one table.
+    """
+    found = {run.goals(): run for run in runs}
+    if len(found) > 1:
+        (first, one), (second, other) = list(found.items())[:2]
+        raise InputError(
+            f"{one.path} and {other.path} were searched for different things ({first.describe()}; "
+            f"{second.describe()}); show them one by one"
+        )
+    return next(iter(found), ACCURACY)
 
 
 def write_csv(board: pd.DataFrame, path: Path) -> None:

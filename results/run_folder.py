@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel
 
+from results.goals import Goals
 from spaces.errors import InputError
 from spaces.fidelity import Fidelity
 from spaces.joint import JointSpace
@@ -41,6 +42,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.tensorboard = path / "tensorboard"
         self.tune = path / "tune"
+        self.warm_start = path / "warm_start.json"
         self.leaderboard = path / "leaderboard.csv"
         self.selection = path / "selection"
         self.refit = path / "refit"
@@ -112,6 +114,14 @@ class RunFolder:
     def fidelity(self) -> Fidelity:
         """The scale of fidelities that the saved plan gives."""
         return self._section("fidelity", Fidelity)
+
+    def goals(self) -> Goals:
+        """The objectives and constraints of the saved plan; where it says nothing of them, the defaults."""
+        values = self.plan_values() if self.plan.exists() else {}
+        try:
+            return Goals.model_validate({name: values[name] for name in Goals.model_fields if name in values})
+        except ValueError as error:
+            raise InputError(f"{self.plan}: the objectives or constraints of the saved plan cannot be used") from error
 
     def space(self) -> JointSpace:
         """The joint space that the saved plan searches."""

@@ -71,6 +71,8 @@ class Measurement(_TrialEvent):
         train_loss: Mean training loss since the last measurement, where the family has one.
         learning_rate: Learning rate of the head now, where the family has one.
         cache_hit: Whether the worker found the prepared data in memory.
+        latency_ms: Milliseconds to predict one face, where the plan asks for it; likewise `model_mb`, the size of the
+            model's files in megabytes.
         cache_hits: Pieces of shared work found since the trial began; `cache_misses` were computed by the trial itself.
         cache_bytes: Bytes of what was found.
         cache_seconds_saved: Seconds that computing it would have taken, less those that finding it took.
@@ -91,6 +93,8 @@ class Measurement(_TrialEvent):
     train_loss: float | None = None
     learning_rate: float | None = None
     cache_hit: bool
+    latency_ms: float | None = Field(default=None, ge=0)
+    model_mb: float | None = Field(default=None, ge=0)
     cache_hits: int = Field(default=0, ge=0)
     cache_misses: int = Field(default=0, ge=0)
     cache_bytes: int = Field(default=0, ge=0)

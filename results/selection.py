@@ -144,10 +144,14 @@ def _alone(run: RunFolder) -> Iterator[None]:
 
 def _finished(run: RunFolder) -> list[TrialRecord]:
     """The trials of `run` that reached full fidelity, best first."""
-    records = trials_in([run])
-    finished = [record for record in ranked(records) if record.status is Status.FINISHED and record.measurements]
+    records, goals = trials_in([run]), run.goals()
+    finished = [record for record in ranked(records, goals) if record.status is Status.FINISHED and record.measurements]
+    finished = [record for record in finished if goals.are_kept_by(record.measurements[-1])]
     if not finished:
-        raise InputError(f"{run.location}: none of its {len(records)} trials has finished (reached full fidelity) yet")
+        raise InputError(
+            f"{run.location}: none of its {len(records)} trials has finished (reached full fidelity) yet"
+            + (f" within {', '.join(goals.constraints)}" if goals.constraints else "")
+        )
     return finished
 
 

@@ -5,7 +5,8 @@ from typing import NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from results.leaderboard import TrialRecord, incumbent
+from results.goals import Goals
+from results.leaderboard import ACCURACY, TrialRecord, incumbent
 from spaces.family import Family
 
 
@@ -21,6 +22,8 @@ class Budget(BaseModel):
         cpu_seconds: Seconds that trials took, times the CPUs they occupied: STOPPED and FAILED ones included, each up
             to its last measurement. Running trials are cut, as with `minutes`.
         gpu_seconds: Likewise for GPUs.
+        cpu_price: Price of a CPU-second, in any currency; likewise `gpu_price`.
+        cost: What CPU-seconds and GPU-seconds may cost together; trials are cut then, too.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,6 +34,15 @@ class Budget(BaseModel):
     patience: int | None = Field(default=None, ge=1)
     cpu_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     gpu_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    cpu_price: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    gpu_price: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    cost: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _has_prices(self) -> Self:
+        if self.cost is not None and not (self.cpu_price or self.gpu_price):
+            raise ValueError(f"cost is {self.cost:g}, but nothing has a price; give cpu_price or gpu_price, a second")
+        return self
 
     @model_validator(mode="after")
     def _ends(self) -> Self:
@@ -59,13 +71,24 @@ class Spend(NamedTuple):
         if self.gpu_seconds or budget.gpu_seconds:
             parts.append(("GPU", self.gpu_seconds, budget.gpu_seconds))
         limits = [f" of {limit:g}" if limit else "" for _, _, limit in parts]
-        return ", ".join(f"{spent:.0f}{of} {name}-seconds" for (name, spent, _), of in zip(parts, limits, strict=True))
+        texts = [f"{spent:.0f}{of} {name}-seconds" for (name, spent, _), of in zip(parts, limits, strict=True)]
+        if budget.cpu_price or budget.gpu_price:
+            texts.append(f"cost {self.cost(budget):.2f}" + (f" of {budget.cost:g}" if budget.cost else ""))
+        return ", ".join(texts)
+
+    def cost(self, budget: Budget) -> float:
+        """What both cost at the prices of `budget`."""
+        return self.cpu_seconds * (budget.cpu_price or 0.0) + self.gpu_seconds * (budget.gpu_price or 0.0)
+
+    def plus(self, seconds: float, occupied: tuple[float, float]) -> "Spend":
+        """This and `seconds` of a trial that occupies the CPUs and GPUs `occupied`."""
+        return Spend(self.cpu_seconds + seconds * occupied[0], self.gpu_seconds + seconds * occupied[1])
 
     def exceeds(self, budget: Budget) -> bool:
         """Whether `budget` allows no more."""
-        return (budget.cpu_seconds is not None and self.cpu_seconds >= budget.cpu_seconds) or (
-            budget.gpu_seconds is not None and self.gpu_seconds >= budget.gpu_seconds
-        )
+        spent = (self.cpu_seconds, budget.cpu_seconds), (self.gpu_seconds, budget.gpu_seconds)
+        limits = [*spent, (self.cost(budget), budget.cost)]
+        return any(limit is not None and amount >= limit for amount, limit in limits)
 
 
 def spend(records: Iterable[TrialRecord], occupied: Callable[[Family], tuple[float, float]]) -> Spend:
@@ -75,11 +98,10 @@ def spend(records: Iterable[TrialRecord], occupied: Callable[[Family], tuple[flo
         records: Trials.
         occupied: Gives the CPUs and GPUs that a trial of a family occupies.
     """
-    cpu, gpu = 0.0, 0.0
+    spent = Spend(0.0, 0.0)
     for record in records:
-        cpus, gpus = occupied(record.family)
-        cpu, gpu = cpu + record.seconds * cpus, gpu + record.seconds * gpus
-    return Spend(cpu, gpu)
+        spent = spent.plus(record.seconds, occupied(record.family))
+    return spent
 
 
 class Patience:
@@ -90,12 +112,13 @@ class Patience:
         waited: How many trials ended since it was found; all that ended while there is none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, goals: Goals = ACCURACY) -> None:
+        self._goals = goals
         self.incumbent: TrialRecord | None = None
         self.waited = 0
 
     def end(self, record: TrialRecord) -> None:
         """Take note of a trial that ended, in the order in which trials end."""
-        best = incumbent(filter(None, (self.incumbent, record)))
+        best = incumbent(filter(None, (self.incumbent, record)), self._goals)
         self.waited = 0 if best is record else self.waited + 1
         self.incumbent = best

@@ -56,6 +56,7 @@ Target = Annotated[float | None, typer.Option(help="Validation accuracy that end
 Patience = Annotated[int | None, typer.Option(help="Trials without a better one that end it (budget.patience).")]
 CpuSeconds = Annotated[float | None, typer.Option(help="Seconds times CPUs, all trials (budget.cpu_seconds).")]
 GpuSeconds = Annotated[float | None, typer.Option(help="Seconds times GPUs, all trials (budget.gpu_seconds).")]
+Cost = Annotated[float | None, typer.Option(help="What they may cost at the plan's prices (budget.cost).")]
 
 
 @app.callback()
@@ -82,12 +83,16 @@ def search(
     patience: Patience = None,
     cpu_seconds: CpuSeconds = None,
     gpu_seconds: GpuSeconds = None,
+    cost: Cost = None,
     seed: Annotated[int | None, typer.Option(help="Seed of suggestions and learners (seed).")] = None,
     settings: Set = None,
     again: Annotated[bool, typer.Option("--continue", help="Continue the run of this name if there is one.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print space, rungs, resources and budget; run nothing.")
+        bool, typer.Option("--dry-run", help="Print space, rungs, resources, and an estimate; search nothing.")
     ] = False,
+    probes: Annotated[
+        int, typer.Option(min=0, help="Configs of each family that --dry-run times; 0: only print the plan.")
+    ] = 1,
     json: Json = False,
 ) -> None:
     """Run the search that PLAN describes, or that an earlier run made."""
@@ -99,6 +104,7 @@ def search(
         "budget.patience": patience,
         "budget.cpu_seconds": cpu_seconds,
         "budget.gpu_seconds": gpu_seconds,
+        "budget.cost": cost,
         "seed": seed,
     }
     checked, stem = _origin(plan, like, settings or (), flags)
@@ -106,7 +112,7 @@ def search(
     if dry_run:
         from search.dry_run import outline, outline_text, this_machine
 
-        facts = outline(checked, this_machine(checked.cluster))
+        facts = outline(checked, this_machine(checked.cluster), cache_folder(), probes)
         output.show(facts, outline_text(facts))
         return
     from search.run import check_same_search, start
@@ -129,6 +135,7 @@ def resume(
     patience: Patience = None,
     cpu_seconds: CpuSeconds = None,
     gpu_seconds: GpuSeconds = None,
+    cost: Cost = None,
     json: Json = False,
 ) -> None:
     """Continue an interrupted or killed run; a larger budget continues a finished one."""
@@ -141,6 +148,7 @@ def resume(
         "budget.patience": patience,
         "budget.cpu_seconds": cpu_seconds,
         "budget.gpu_seconds": gpu_seconds,
+        "budget.cost": cost,
     }
     output = Output(json)
     with drive_run(run, cache_folder(), output.progress.print) as folder:
@@ -184,12 +192,19 @@ def doctor(
 def board(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The folder or URL of a run, or a folder of runs.")],
     port: Annotated[int, typer.Option(help="Port on loopback, 0 for any free one.")] = 6006,
+    optuna: Annotated[bool, typer.Option("--optuna", help="Show the study in optuna-dashboard instead.")] = False,
 ) -> None:
-    """Show a run, or a folder of runs, in TensorBoard, also while they are searched."""
+    """Show a run, or a folder of runs, in TensorBoard, or a run in optuna-dashboard, also while it is searched."""
     from search.board_server import served, wait_until_interrupted
+    from search.study_board import serve_study
 
-    with served(run, port) as (address, refresh):
-        Console(soft_wrap=True).print(f"TensorBoard is at {address} (Ctrl-C ends it)")
+    with ExitStack() as opened:
+        if optuna:
+            folder = opened.enter_context(open_run(run))
+            name, address, refresh = "optuna-dashboard", serve_study(folder.study, port), folder.refresh
+        else:
+            name, (address, refresh) = "TensorBoard", opened.enter_context(served(run, port))
+        Console(soft_wrap=True).print(f"{name} is at {address} (Ctrl-C ends it)")
         wait_until_interrupted(refresh)
 
 
@@ -209,20 +224,28 @@ def results(
     json: Json = False,
 ) -> None:
     """Print the leaderboard of one or many runs, or another table of their trials."""
+    from rich.console import Group
+
     from results import aggregate, leaderboard
+    from results.front import front_json, front_table
 
     with ExitStack() as opened:
         folders = [opened.enter_context(open_run(run)) for run in runs]
+        goals = leaderboard.goals_of(folders)
         records = aggregate.kept(leaderboard.trials_in(folders), family or (), trial_status or ())
-    rows = aggregate.frame_of(records, table)
-    if out is not None:
-        aggregate.write_frame(rows, out)
-    if table == "trials":
-        values: dict[str, Any] = leaderboard.results_json(folders, records) if json else {}
-        Output(json).show(values, leaderboard.table(leaderboard.frame(records), top))
-    else:
-        values = {"runs": [run.location for run in folders], table: aggregate.values_of(rows)}
-        Output(json).show(values, aggregate.frame_view(rows, top))
+        fronts = [run for run in folders if len(run.goals().objectives) > 1]
+        rows = aggregate.frame_of(records, table, goals)
+        if out is not None:
+            aggregate.write_frame(rows, out)
+        if table != "trials":
+            values = {"runs": [run.location for run in folders], table: aggregate.values_of(rows)}
+            Output(json).show(values, aggregate.frame_view(rows, top))
+            return
+        values = leaderboard.results_json(folders, records) if json else {}
+        if json and fronts:
+            values["front"] = [row for run in fronts for row in front_json(run)]
+        board = leaderboard.table(leaderboard.frame(records, goals), top)
+        Output(json).show(values, Group(board, *(front_table(run) for run in fronts)))
 
 
 @app.command()

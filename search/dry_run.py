@@ -1,5 +1,6 @@
 """What a plan means, before anything runs: its space, rungs, resources and budget."""
 
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -8,6 +9,7 @@ from rich.text import Text
 
 from cluster.address import LOCAL
 from search.plan import Plan
+from search.probes import estimate, estimate_lines
 from search.room import Room
 from search.sections import Cluster
 from spaces.family import Family
@@ -25,11 +27,17 @@ def this_machine(cluster: Cluster) -> dict[str, float]:
     return {"CPU": float(cluster.cpus or usable_cpus()), "GPU": float(gpus)}
 
 
-def outline(plan: Plan, available: dict[str, float]) -> dict[str, Any]:
+def outline(plan: Plan, available: dict[str, float], cache: Path, probes: int) -> dict[str, Any]:
     """What `search --dry-run --json` prints, for a machine that offers `available` CPUs and GPUs.
 
+    Args:
+        plan: The plan.
+        available: CPUs and GPUs.
+        cache: The node's folder for parsed data.
+        probes: How many configs of each family are timed; 0 leaves out the `estimate` and reads no data.
+
     Raises:
-        InputError: If a family asks for more than there is.
+        InputError: If a family asks for more than there is, or the data cannot be read.
     """
     room = Room(plan.resources, available, plan.space.families)
     resources = {}
@@ -51,6 +59,11 @@ def outline(plan: Plan, available: dict[str, float]) -> dict[str, Any]:
         "rungs_of": plan.rungs,
         "sampler": plan.sampler,
         "scheduler": plan.scheduler,
+        "promotion": plan.promotion,
+        "first_seconds": plan.first_seconds if plan.rungs == "seconds" else None,
+        "objectives": list(plan.objectives),
+        "constraints": list(plan.constraints),
+        "warm_start": [str(path) for path in plan.warm_start],
         "margin": plan.margin,
         "startup_trials": plan.startup_trials,
         "budget": plan.budget.model_dump(mode="json"),
@@ -58,6 +71,7 @@ def outline(plan: Plan, available: dict[str, float]) -> dict[str, Any]:
         "available": available,
         "resources": resources,
         "at_once": room.concurrency,
+        "estimate": estimate(plan, room, cache, probes) if probes else None,
     }
 
 
@@ -72,11 +86,14 @@ def outline_text(facts: dict[str, Any]) -> RenderableType:
         table.add_section()
     budget = ", ".join(f"{name} {value:g}" for name, value in facts["budget"].items() if value is not None)
     available, is_asha = facts["available"], facts["scheduler"] == "asha"
+    rule = "promotion" if facts["promotion"] else f"margin {facts['margin']:g}"
+    begin = f", first at {facts['first_seconds']:g} s" if facts["first_seconds"] else ""
     lines = [
         f"points     {len(facts['points'])}, tried first; then {facts['startup_trials']} start-up trials",
         f"sampler    {facts['sampler']}",
-        f"scheduler  {facts['scheduler']}" + (f", eta {facts['eta']}, margin {facts['margin']:g}" if is_asha else ""),
-        f"rungs      {', '.join(str(rung) for rung in facts['rungs'])} ({facts['rungs_of']})",
+        f"scheduler  {facts['scheduler']}" + (f", eta {facts['eta']}, {rule}" if is_asha else ""),
+        f"rungs      {', '.join(str(rung) for rung in facts['rungs'])} ({facts['rungs_of']}{begin})",
+        f"goals      {', '.join([*facts['objectives'], *facts['constraints']])}",
         f"budget     {budget}",
         f"machine    {available['CPU']:g} CPUs, {available['GPU']:g} GPUs: at most {facts['at_once']} trials at once",
     ]
@@ -85,4 +102,7 @@ def outline_text(facts: dict[str, Any]) -> RenderableType:
     for family, wanted in facts["resources"].items():
         occupies = f"{wanted['cpus']} CPUs, {wanted['gpus']:g} GPUs"
         lines.append(f"{family:<10} a trial occupies {occupies}: {wanted['at_once']} at once")
+    lines += [f"warm start {path}" for path in facts["warm_start"]]
+    if facts["estimate"]:
+        lines += estimate_lines(facts["estimate"], facts["rungs"])
     return Group(table, Text("\n".join(lines)))

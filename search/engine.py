@@ -7,16 +7,15 @@ event is written to the journal before anything else hears of it, so a run that 
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from enum import Enum
 from typing import Any
 
 from results.clock import searched_seconds
 from results.leaderboard import TrialRecord, trials_of
 from results.schema import EndStatus, Event, Measurement, SessionEnd, SessionStart, Status, TrialEnd, TrialStart
-from search.budget import Patience, Spend, spend
+from search.budget import Patience, Spend
 from search.plan import Plan
 from search.room import Room, Shape
-from search.scheduler import build_scheduler
+from search.scheduler import Verdict, build_scheduler
 from search.searcher import Searcher
 from spaces.family import Family
 from spaces.joint import parse_config
@@ -28,22 +27,24 @@ MAX_WAITING = 8
 Listener = Callable[[Event], None]
 
 
-class Verdict(Enum):
-    """What becomes of a trial after a report."""
-
-    GO_ON = "go on"
-    END = "end"
-
-
 class Engine:
     """One session of a search: from a start or a resume to its end.
 
     Attributes:
         plan: The plan.
         trials: All trials of the run so far, by number.
+        spend: What the trials of this session and earlier ones have spent.
     """
 
-    def __init__(self, plan: Plan, searcher: Searcher, past: Sequence[Event], write: Listener, room: Room) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        searcher: Searcher,
+        past: Sequence[Event],
+        write: Listener,
+        room: Room,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         """Replay `past`; `begin` then opens the session.
 
         Args:
@@ -52,22 +53,26 @@ class Engine:
             past: The events of earlier sessions, empty for a new run.
             write: Called with every new event before anything else hears of it: the journal.
             room: How many trials may run at once.
+            clock: Gives the time, in seconds; a simulation has its own.
         """
         self.plan = plan
         self._searcher = searcher
         self._write = write
         self._listeners: list[Listener] = []
         self._room = room
+        self._clock = clock
         self._warm: Shape | None = None
         self._scheduler = build_scheduler(plan)
         self.trials: dict[int, TrialRecord] = {}
-        self._patience = Patience()
+        self.spend = Spend(0.0, 0.0)
+        self._patience = Patience(plan.goals)
         self._events: dict[int, list[Event]] = {}
         self._live: set[int] = set()
         self._lost: Counter[int] = Counter()
         self.was_interrupted = False
+        self._has_run_dry = False
         self._past_seconds = searching_seconds(past)
-        self._began = time.time()
+        self._began = clock()
         self._waiting: list[int] = []
         self._decided: dict[int, EndStatus] = {}
         self._replay(past)
@@ -75,7 +80,7 @@ class Engine:
     @property
     def elapsed(self) -> float:
         """Seconds of searching, in this session and earlier ones."""
-        return self._past_seconds + time.time() - self._began
+        return self._past_seconds + self._clock() - self._began
 
     @property
     def incumbent(self) -> TrialRecord | None:
@@ -86,11 +91,6 @@ class Engine:
     def waited(self) -> int:
         """How many trials ended since the incumbent was found."""
         return self._patience.waited
-
-    @property
-    def spend(self) -> Spend:
-        """What the trials of this session and earlier ones have spent."""
-        return spend(self.trials.values(), self._room.shape)
 
     @property
     def running(self) -> list[TrialRecord]:
@@ -106,15 +106,22 @@ class Engine:
         self._emit(SessionStart(time=self._began))
         for number, status in self._decided.items():
             self.end(number, status)
-        self._waiting = [number for number, record in self.trials.items() if record.status is Status.RUNNING]
+        unfinished = [number for number, record in self.trials.items() if record.status is Status.RUNNING]
+        self._waiting = [number for number in unfinished if number not in self._scheduler.paused]
 
     def stop(self) -> None:
         """End the session soon; running trials stay unfinished and go on at a resume."""
         self.was_interrupted = True
 
     def close(self) -> None:
-        """Write down that the session ended, so that its seconds count up to here."""
-        self._emit(SessionEnd(time=time.time()))
+        """Write down that the session ended, so that its seconds count up to here.
+
+        If no further trial will come, paused ones are STOPPED; otherwise they wait for a resume.
+        """
+        if not self.is_over:
+            for number in sorted(self._scheduler.paused):
+                self.end(number, Status.STOPPED)
+        self._emit(SessionEnd(time=self._clock()))
 
     @property
     def is_over(self) -> bool:
@@ -130,14 +137,27 @@ class Engine:
     @property
     def is_exhausted(self) -> bool:
         """Whether no further trial will be suggested."""
-        return self.is_over or (self._is_spent and not self._waiting)
+        is_idle = self._is_spent and not self._waiting
+        return self.is_over or (is_idle and not self._scheduler.has_promotable(self._is_closing))
 
     @property
     def _is_spent(self) -> bool:
         budget = self.plan.budget
-        return (budget.trials is not None and len(self.trials) >= budget.trials) or (
-            budget.patience is not None and self.waited >= budget.patience
+        return (
+            self._has_run_dry
+            or (budget.trials is not None and len(self.trials) >= budget.trials)
+            or (budget.patience is not None and self.waited >= budget.patience)
         )
+
+    @property
+    def _is_closing(self) -> bool:
+        """Whether the best paused trials are to go on however few there are, so that some reach full fidelity.
+
+        No more trials will come; or half of the minutes are gone and nothing is at full fidelity.
+        """
+        minutes = self.plan.budget.minutes
+        is_late = minutes is not None and self.incumbent is None and self.elapsed >= 30 * minutes
+        return self._is_spent or is_late
 
     def suggest(self) -> Assignment | None:
         """The next trial to hand to a worker; None if none may start now."""
@@ -153,7 +173,7 @@ class Engine:
             config=parse_config(record.config),
             seed=record.seed,
             recorded=record.fidelity,
-            handed=time.time(),
+            handed=self._clock(),
         )
 
     def _choose(self) -> int | None:
@@ -161,32 +181,49 @@ class Engine:
 
         A worker keeps its shape for life, and a new one takes seconds to start. So trials that would need another
         shape than the free worker's wait, up to `MAX_WAITING` of them, while the searcher is asked for one that does
-        not; then it is their turn. Which families are tried stays the searcher's choice, only the order changes.
+        not; then it is their turn. Which families are tried stays the searcher's choice, only the order changes; but
+        where a GPU or a CPU is idle beside the other, it is asked for a family that uses it.
         """
         running = [record.family for record in self.running]
         if self._room.is_full(running):
             return None
+        families = self._room.idle(running)
         while True:
             fitting = [number for number in self._waiting if self._room.fits(self.trials[number].family, running)]
-            warm = [number for number in fitting if self._shape(number) == (self._warm or self._shape(number))]
+            wanted = [number for number in fitting if self.trials[number].family in families]
+            warm = [number for number in wanted if self._shape(number) == (self._warm or self._shape(number))]
             if warm:
                 return warm[0]
-            if len(self._waiting) >= MAX_WAITING or self._is_spent:
-                return fitting[0] if fitting else None
-            self._ask()
+            is_enough = len(self._waiting) >= MAX_WAITING
+            if is_enough or not (self._take_up(running) or (not self._is_spent and self._ask(families))):
+                return next(iter([*wanted, *fitting]), None)
 
-    def _ask(self) -> None:
-        """Let the searcher choose a new trial, which waits until it is handed out."""
-        number, config = self._searcher.ask()
+    def _take_up(self, running: list[Family]) -> bool:
+        """Let a paused trial wait for a worker, if one deserves it and fits."""
+        number = self._scheduler.promote(
+            lambda trial: self._room.fits(self.trials[trial].family, running), self._is_closing
+        )
+        if number is not None:
+            self._waiting.append(number)
+        return number is not None
+
+    def _ask(self, families: Sequence[Family]) -> bool:
+        """Let the searcher choose a new trial, which waits until it is handed out; whether there is one."""
+        asked = self._searcher.ask(families)
+        if asked is None:
+            self._has_run_dry = True
+            return False
+        number, config = asked
         start = TrialStart(
             trial=number,
-            time=time.time(),
+            time=self._clock(),
             family=Family(config.family),
             config=config.model_dump(mode="json"),
             seed=self.plan.seed + number,
         )
         self._emit(start)
         self._waiting.append(number)
+        return True
 
     def _shape(self, number: int) -> Shape:
         return self._room.shape(self.trials[number].family)
@@ -198,14 +235,14 @@ class Engine:
             self.end(number, Status.FAILED, str(result["failed"]))
             return Verdict.END
         fields = {name: result[name] for name in Measurement.model_fields if name in result and name != "kind"}
-        measurement = Measurement(**{**fields, "trial": number, "time": time.time()})
+        measurement = Measurement(**{**fields, "trial": number, "time": self._clock()})
         record = self.trials[number]
         if record.status is not Status.RUNNING:
             return Verdict.END
         if measurement.fidelity <= record.fidelity:
             return Verdict.GO_ON  # a worker died and its successor repeats the report of the last checkpoint
         self._emit(measurement)
-        self._searcher.report(number, measurement.fidelity, measurement.val_accuracy)
+        self._searcher.report(number, measurement)
         return self._decide(measurement)
 
     def lose_worker(self, number: int, reason: str, with_node: bool = False) -> None:
@@ -226,19 +263,35 @@ class Engine:
         record = self.trials[number]
         if record.status is not Status.RUNNING:
             return
+        self._free(number)
+        self._scheduler.leave(number)
+        self._searcher.tell(number, status)
+        self._emit(TrialEnd(trial=number, time=self._clock(), status=status, reason=reason))
+
+    def _decide(self, measurement: Measurement) -> Verdict:
+        """Ask the scheduler; a trial that ends has finished or is stopped, one that pauses leaves its worker."""
+        verdict = self._judge(measurement)
+        if verdict is Verdict.END:
+            self.end(measurement.trial, self._end_status(measurement.fidelity))
+        elif verdict is Verdict.PAUSE:
+            self._free(measurement.trial)
+        return verdict
+
+    def _judge(self, measurement: Measurement) -> Verdict:
+        number = measurement.trial
+        return self._scheduler.report(
+            number,
+            self.trials[number].family,
+            measurement.fidelity,
+            self.plan.goals.value(measurement),
+            measurement.total_seconds,
+        )
+
+    def _free(self, number: int) -> None:
+        """Note that the worker of a trial, if it has one, is free and warm."""
         if number in self._live:
             self._live.discard(number)
             self._warm = self._shape(number)
-        self._searcher.tell(number, status, record.val_accuracy)
-        self._emit(TrialEnd(trial=number, time=time.time(), status=status, reason=reason))
-
-    def _decide(self, measurement: Measurement) -> Verdict:
-        """Ask the scheduler; a trial that does not go on has finished or is stopped."""
-        number, fidelity = measurement.trial, measurement.fidelity
-        if self._scheduler.report(number, self.trials[number].family, fidelity, measurement.val_accuracy):
-            return Verdict.GO_ON
-        self.end(number, self._end_status(fidelity))
-        return Verdict.END
 
     def _end_status(self, fidelity: int) -> EndStatus:
         return Status.FINISHED if fidelity == self.plan.fidelity.maximum else Status.STOPPED
@@ -253,10 +306,10 @@ class Engine:
                 continue
             self._apply(event)
             self._decided.pop(event.trial, None)
-            if isinstance(event, Measurement):
-                family = self.trials[event.trial].family
-                if not self._scheduler.report(event.trial, family, event.fidelity, event.val_accuracy):
-                    self._decided[event.trial] = self._end_status(event.fidelity)
+            if isinstance(event, TrialEnd):
+                self._scheduler.leave(event.trial)
+            elif isinstance(event, Measurement) and self._judge(event) is Verdict.END:
+                self._decided[event.trial] = self._end_status(event.fidelity)
 
     def _emit(self, event: Event) -> None:
         self._write(event)
@@ -269,6 +322,8 @@ class Engine:
         events = self._events.setdefault(event.trial, [])
         events.append(event)
         (record,) = trials_of(events)
+        before = self.trials[event.trial].seconds if event.trial in self.trials else 0.0
+        self.spend = self.spend.plus(record.seconds - before, self._room.shape(record.family))
         self.trials[event.trial] = record
         if isinstance(event, TrialEnd):
             self._patience.end(record)

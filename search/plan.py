@@ -7,6 +7,7 @@ from typing import Any, Literal, Self, TypeAlias
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from results.goals import Goals, Objective
 from results.run_folder import write_whole
 from search.budget import Budget
 from search.sections import CacheSize, Cluster, Fake, Resources, Section
@@ -15,6 +16,7 @@ from spaces.errors import InputError
 from spaces.family import Family
 from spaces.fidelity import Fidelity
 from spaces.forest import ForestConfig
+from spaces.grid import grid_of
 from spaces.joint import JointSpace
 from spaces.points import point_of
 from spaces.resnet import ResnetConfig, Stem
@@ -22,10 +24,10 @@ from spaces.svm import SvmConfig
 from trainables.data.spec import DataSpec
 from trainables.storage import is_url
 
-Sampler: TypeAlias = Literal["tpe", "random"]
-SchedulerName: TypeAlias = Literal["asha", "median", "none"]
+Sampler: TypeAlias = Literal["tpe", "random", "gp", "cmaes", "grid"]
+SchedulerName: TypeAlias = Literal["asha", "hyperband", "median", "none"]
 Tracker: TypeAlias = Literal["mlflow", "wandb"]
-Rungs: TypeAlias = Literal["family", "shared"]
+Rungs: TypeAlias = Literal["family", "shared", "seconds"]
 
 ALL_STAGES = 5
 # So many epochs pass before a trial sees a view of a face again.
@@ -56,15 +58,30 @@ class Plan(Section):
         fidelity: The scale of fidelities; the rungs follow from it.
         startup_trials: How many trials, points aside, must have ended before TPE models the space; until then
             suggestions are random, and the first ones take the families in turn.
-        sampler: `tpe` learns from the trials so far and is better from about twenty trials on; `random` is a baseline,
-            for an unbiased picture of the space.
+        sampler: `tpe` learns from the trials so far, stopped ones too, and is better from about twenty trials on;
+            `random` is a baseline, for an unbiased picture of the space. `gp` (Gaussian processes) is for few and dear
+            trials of mostly numeric parameters, with little stopping: it learns from finished trials alone. `cmaes` is
+            for many cheap trials of numeric parameters. Both have a study for each family, and TPE chooses the family.
+            `grid` tries every config of a space of listed values.
+        objectives: What is optimized, of val_accuracy, val_macro_f1, val_log_loss, latency_ms (to predict one face) and
+            model_mb. Rungs, incumbent and winner go by the first; several give a Pareto front.
+        constraints: Limits such as `latency_ms <= 20`. A trial that breaks one cannot win, and TPE avoids its like.
+        warm_start: Earlier runs to learn from. Their best trial of each family is tried first; their other trials tell
+            the sampler where to look: on the same data and rungs like trials of this run, otherwise below all of them.
         scheduler: `asha` lets only the best 1/eta at a rung go on: for budgets that cannot train most trials to the
-            end. `median` stops the worse half: gentler, where early figures say little of late ones. `none` trains
-            every trial to the end: for learning curves, or where trials are cheap.
+            end. `hyperband` judges some trials from a later rung on: where nobody knows how much early figures say.
+            `median` stops the worse half: gentler, where early figures say little of late ones. `none` trains every
+            trial to the end: for learning curves, or where trials are cheap.
+        promotion: Whether ASHA pauses every trial at each rung and takes up the best later, instead of stopping trials
+            for good: no worker then continues a mediocre trial because it came first, at the price of a checkpoint
+            read whenever a trial goes on. Only with the scheduler `asha`.
         rungs: Whom a trial is compared with: its own `family`, so that slow starters live, or all (`shared`), so that
-            a weak family gets no share by right. Unused by the scheduler `none`.
-        margin: How far below ASHA's bar, in validation accuracy, a trial may be and still go on, since measurements are
-            noisy (docs/log.md has the simulation). Unused by the other schedulers.
+            a weak family gets no share by right, or all that have spent as many `seconds`, set-up included, so that a
+            dear trial must be worth its cost. Unused by the scheduler `none`.
+        first_seconds: Where the first of the rungs in seconds lies; the next ones follow by the factor eta.
+        margin: How far below the bar of `asha` or `hyperband`, in validation accuracy, a trial may be and still go on,
+            since measurements are noisy (docs/log.md has the simulation). Unused with promotion, where a trial that is
+            passed over has its chance later.
         budget: When the search ends.
         pretraining: How the backbone of `faces` weights is pretrained, where the space names them.
         cache: How large the work that trials share may become on each node, in GB, or `off`.
@@ -82,8 +99,13 @@ class Plan(Section):
     fidelity: Fidelity = Fidelity()
     startup_trials: int = Field(default=10, ge=1)
     sampler: Sampler = "tpe"
+    objectives: tuple[Objective, ...] = ("val_accuracy",)
+    constraints: tuple[str, ...] = ()
+    warm_start: tuple[Path, ...] = ()
     scheduler: SchedulerName = "asha"
+    promotion: bool = False
     rungs: Rungs = "family"
+    first_seconds: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     margin: float = Field(default=0.01, ge=0, le=0.5)
     budget: Budget
     pretraining: ResnetConfig = PRETRAINING
@@ -93,6 +115,11 @@ class Plan(Section):
     cluster: Cluster = Cluster()
     track: Tracker | None = None
     fake: Fake | None = None
+
+    @property
+    def goals(self) -> Goals:
+        """The objectives and constraints."""
+        return Goals(objectives=self.objectives, constraints=self.constraints)
 
     @property
     def configs_of_points(self) -> tuple[SvmConfig | ForestConfig | ResnetConfig, ...]:
@@ -157,6 +184,25 @@ class Plan(Section):
     def _over_the_defaults(cls, value: Any) -> Any:
         """What a plan says of pretraining changes the defaults above, not those of a fine-tuning."""
         return {**PRETRAINING.model_dump(), **value} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _sampler_can(self) -> Self:
+        """What the sampler cannot do is told before anything runs."""
+        goals = self.goals
+        if self.sampler in ("gp", "cmaes") and (len(goals.objectives) > 1 or goals.constraints):
+            raise ValueError(f"sampler {self.sampler}: takes one objective and no constraints; tpe takes both")
+        if self.sampler == "grid":
+            try:
+                grid_of(self.space)
+            except InputError as error:
+                raise ValueError(str(error)) from None
+        return self
+
+    @model_validator(mode="after")
+    def _promotion_is_asha(self) -> Self:
+        if self.promotion and self.scheduler != "asha":
+            raise ValueError(f"promotion: only the scheduler asha promotes paused trials; received {self.scheduler}")
+        return self
 
     @model_validator(mode="after")
     def _one_pretrained_backbone(self) -> Self:
@@ -274,6 +320,7 @@ def absolute(plan: Plan) -> Plan:
             "data": data,
             "space": space.model_copy(update={**updates, "resnet": resnet}),
             "points": tuple(_absolute_point(point) for point in plan.points),
+            "warm_start": tuple(path.expanduser().resolve() for path in plan.warm_start),
             "pretraining": plan.pretraining.model_copy(update={"weights": start}),
         }
     )

@@ -73,7 +73,7 @@ class Progress:
         trials = f"{len(engine.trials)}" + (f" of {budget.trials}" if budget.trials else "")
         left = f", {_clock(max(0.0, 60 * budget.minutes - engine.elapsed))} left" if budget.minutes else ""
         waited = f", {engine.waited} of {budget.patience} without a better one" if budget.patience else ""
-        is_limited = budget.cpu_seconds is not None or budget.gpu_seconds is not None
+        is_limited = any(limit is not None for limit in (budget.cpu_seconds, budget.gpu_seconds, budget.cost))
         spent = Text(f"{engine.spend.describe(budget)}\n") if is_limited else Text()
         best = engine.incumbent
         leader = "none at full fidelity yet"

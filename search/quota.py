@@ -6,7 +6,8 @@ What selection and ensembling need of the others, their validation probabilities
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
-from results.leaderboard import TrialRecord, rank
+from results.goals import Goals
+from results.leaderboard import ACCURACY, TrialRecord, rank
 from results.schema import Status
 from spaces.family import Family
 from trainables.remote_checkpoint import checkpoints_at
@@ -21,10 +22,14 @@ class Quota:
         folder: The run's folder of checkpoints, a path or URL.
         most: Models to keep of each family.
         record_of: Gives a trial's record by its number.
+        goals: What the search is for.
     """
 
-    def __init__(self, folder: str, most: int, record_of: Callable[[int], TrialRecord]) -> None:
+    def __init__(
+        self, folder: str, most: int, record_of: Callable[[int], TrialRecord], goals: Goals = ACCURACY
+    ) -> None:
         self._folder = folder
+        self._goals = goals
         self._most = most
         self._record_of = record_of
         self._kept: dict[Family, list[TrialRecord]] = defaultdict(list)
@@ -44,6 +49,6 @@ class Quota:
         kept = self._kept[record.family]
         kept.append(record)
         if len(kept) > self._most:
-            worst = max(kept, key=rank)
+            worst = max(kept, key=lambda kept: rank(kept, self._goals))
             kept.remove(worst)
             checkpoints_at(self._folder, worst.trial).drop_model()

@@ -85,6 +85,23 @@ class Room:
         cpus, gpus = sum(shape.cpus for shape in shapes), sum(shape.gpus for shape in shapes)
         return cpus <= self.cpus and gpus <= self._gpus + _TOLERANCE and shapes.count(wanted) <= self._most[wanted]
 
+    def idle(self, running: Iterable[Family]) -> tuple[Family, ...]:
+        """The families of which one should start beside `running`, so that neither GPUs nor CPUs stand idle.
+
+        Where some families take GPUs and some do not, it is those of the kind that is further from as many trials as
+        fit at once, GPUs first; otherwise all families.
+        """
+        running = tuple(running)
+        kinds = [
+            [family for family in self._families if bool(self._shapes[family].gpus) is gpu] for gpu in (True, False)
+        ]
+        if not all(kinds):
+            return self._families
+        return tuple(min(kinds, key=lambda kind: sum(family in kind for family in running) / self._at_once(kind)))
+
+    def _at_once(self, families: Iterable[Family]) -> int:
+        return max(self._most[self._shapes[family]] for family in families)
+
     def is_full(self, running: Iterable[Family]) -> bool:
         """Whether no family fits beside `running`."""
         running = tuple(running)

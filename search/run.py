@@ -30,6 +30,7 @@ from search.quota import Quota
 from search.room import Room
 from search.searcher import Searcher
 from search.tracking import check_tracker, tracking_callbacks
+from search.warm_start import earlier_trials
 from search.weights import check_same_weights, find_weights, pretrain, weights_provenance
 from spaces.errors import InputError
 from spaces.family import Family
@@ -140,13 +141,16 @@ def _session(
         room = Room(plan.resources, nodes, plan.space.families, grows=where.autoscale is not None)
         write_plan(plan, run.plan)
         _write_provenance(plan, run, data, total(nodes))
-        searcher = Searcher(run.study, plan, trials_of(past))
+        earlier, sentences = earlier_trials(plan, run, data.fingerprint, data.split)
+        for sentence in sentences:
+            console.print(sentence, soft_wrap=True, markup=False)
+        searcher = Searcher(run.study, plan, trials_of(past), earlier)
         engine = Engine(plan, searcher, past, journal.append, room)
         board = Board(run, engine, data.validation)
         with board, Progress(engine, console) as progress, _interruptible(engine):
             engine.listen(board.hear)
             engine.listen(progress.hear)
-            quota = Quota(run.checkpoints_location, plan.models, engine.trials.__getitem__)
+            quota = Quota(run.checkpoints_location, plan.models, engine.trials.__getitem__, plan.goals)
             quota.replay(engine.trials.values())
             engine.listen(lambda event: quota.end(event.trial) if isinstance(event, TrialEnd) else None)
             engine.listen(lambda event: run.changed())
@@ -192,6 +196,7 @@ def _search(
         scale=plan.fidelity,
         threads={family: room.shape(family).cpus for family in Family},
         weights={key: run.for_workers(path) for key, path in weights.items()},
+        timed=plan.goals.needs_timing,
         cache_bytes=plan.cache_bytes,
         views=plan.shared_views,
         fake_seconds=plan.fake.seconds if plan.fake else None,

@@ -3,21 +3,31 @@
 A trial that is stopped is told to Optuna as PRUNED with its value at its fidelity, so that TPE ranks it below every
 trial of higher fidelity instead of taking an early score for a final one. The study lives in `study.journal` in the run
 folder, and can be rebuilt at any time from the run's measurements.
+
+With several objectives Optuna takes no intermediate values: a stopped trial is then PRUNED without a value, which TPE
+ranks below all finished ones, and what it measured is kept in its attribute `measured`.
 """
 
+import random
 import warnings
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.trial import FixedTrial, TrialState
 
+from results.goals import MEASURES
 from results.leaderboard import TrialRecord
-from results.schema import Status
-from search.plan import Plan, Sampler
+from results.schema import Measurement, Status
+from search.plan import Plan
+from search.proposals import FamilyStudies, Grid, Proposals, cmaes, gp
 from search.study_file import StudyFile
+from search.warm_start import EarlierTrial
+from spaces.family import Family
 from spaces.forest import ForestConfig
 from spaces.joint import parse_config
 from spaces.points import parameters
@@ -32,87 +42,205 @@ _STATES = {
 
 
 class Searcher:
-    """Suggests configs and learns from their measurements; Optuna's trial numbers are the run's trial numbers."""
+    """Suggests configs and learns from their measurements.
 
-    def __init__(self, path: Path, plan: Plan, past: Iterable[TrialRecord] = ()) -> None:
+    Trials of earlier runs stand at the head of the study; the run's own follow under their numbers, counted from there.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        plan: Plan,
+        past: Iterable[TrialRecord] = (),
+        earlier: Sequence[EarlierTrial] = (),
+    ) -> None:
         """Open a new study at `path`.
 
         Args:
-            path: The journal file; an existing one is replaced, since `past` is the truth.
+            path: The journal file; an existing one is replaced, since `past` is the truth. None for a study that is
+                kept in memory alone, for simulations.
             plan: Its points come first, then its start-up trials, then what its sampler suggests; its seed fixes the
                 suggestions (exactly so only when trials run one at a time).
             past: The trials of earlier sessions of the run, numbered 0, 1, 2 .. in order.
+            earlier: Trials of other runs; the best ones are tried first, and each takes the place of a start-up trial.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        path.unlink(missing_ok=True)
-        Path(f"{path}.lock").unlink(missing_ok=True)
         past = list(past)
-        self._space = plan.space
-        self._points = plan.configs_of_points
-        self._startup_trials = plan.startup_trials
+        self._plan = plan
+        self._space, self._goals = plan.space, plan.goals
+        learned = (parse_config(trial.config) for trial in earlier if trial.is_point)
+        self._points = (*plan.configs_of_points, *learned)
+        self._startup_trials = max(0, plan.startup_trials - len(earlier))
         seed = plan.seed + len(past)  # a resumed search must not suggest its first trials again
+        self._seed = seed
+        self._proposals = _proposals(plan, seed)
         self._study = optuna.create_study(
-            study_name=path.parent.name,
-            storage=JournalStorage(StudyFile(str(path))),
-            sampler=_sampler(plan.sampler, seed, len(self._points) + plan.startup_trials),
-            direction="maximize",
+            study_name=path.parent.name if path else None,
+            storage=_new_storage(path) if path else None,
+            sampler=_sampler(plan, seed, len(plan.points) + plan.startup_trials),
+            directions=["maximize" if MEASURES[name] else "minimize" for name in self._goals.objectives]
+            if self._is_multiple
+            else ["maximize"],
         )
         self._running: dict[int, optuna.Trial] = {}
+        self._measured: dict[int, list[Measurement]] = {}
+        self._best: list[tuple[int, float, Family]] = []
+        self._earlier = len(earlier)
+        for number, trial in enumerate(earlier):
+            self._learn(number - len(earlier), trial)
         for record in past:
             self._replay(record)
 
-    def ask(self) -> tuple[int, SvmConfig | ForestConfig | ResnetConfig]:
-        """Suggest the next trial: its number and config.
+    @property
+    def _is_multiple(self) -> bool:
+        return len(self._goals.objectives) > 1
+
+    def ask(self, families: Sequence[Family] = ()) -> tuple[int, SvmConfig | ForestConfig | ResnetConfig] | None:
+        """Suggest the next trial: its number and config; None if there is none left (a grid has an end).
 
         Points come first. Start-up trials then take the families in turn, so that each gets its share before the model
         chooses.
+
+        Args:
+            families: If given, one of them is to be tried, where the point or the start-up trial does not say which.
         """
-        number = len(self._study.get_trials(deepcopy=False))
+        number = len(self._study.get_trials(deepcopy=False)) - self._earlier
         started = number - len(self._points)
+        allowed = list(self._space.families)
         if started < 0:
-            self._study.enqueue_trial(self._suggestions(self._points[number]).params)
-        elif started < self._startup_trials:
-            families = self._space.families
-            self._study.enqueue_trial({"family": str(families[started % len(families)])})
+            return self._ask_for(number, self._suggestions(self._points[number]).params)
+        if self._plan.sampler != "grid" and started < self._startup_trials:
+            allowed = [allowed[started % len(allowed)]]
+        elif families and set(families) < set(allowed):
+            allowed = [self._preferred(families, number)] if self._plan.sampler != "grid" else list(families)
+        if self._proposals is not None:
+            proposed = self._proposals.propose(number, allowed)
+            return None if proposed is None else self._ask_for(number, proposed, is_new=False)
+        return self._ask_for(number, {"family": str(allowed[0])} if len(allowed) == 1 else {})
+
+    def _ask_for(
+        self, number: int, fixed: dict[str, Any], is_new: bool = True
+    ) -> tuple[int, SvmConfig | ForestConfig | ResnetConfig]:
+        """Begin trial `number` with the parameters in `fixed`; the sampler chooses the rest.
+
+        Args:
+            number: The trial's number.
+            fixed: Parameters by name.
+            is_new: Whether the proposals have not heard of the trial.
+        """
+        if fixed:
+            self._study.enqueue_trial(fixed)
         trial = self._study.ask()
-        self._running[trial.number] = trial
-        return trial.number, self._space.suggest(trial)
+        self._running[number], self._measured[number] = trial, []
+        config = self._space.suggest(trial)
+        if self._proposals is not None and is_new:
+            self._proposals.add(number, parameters(config))
+        return number, config
 
-    def report(self, trial: int, fidelity: int, value: float) -> None:
+    def report(self, trial: int, measurement: Measurement) -> None:
         """Tell the study of a measurement of the running trial `trial`."""
-        self._running[trial].report(value, fidelity)
+        self._measured[trial].append(measurement)
+        if not self._is_multiple:
+            self._running[trial].report(self._goals.value(measurement), measurement.fidelity)
 
-    def tell(self, trial: int, status: Status, value: float | None) -> None:
-        """Tell the study that `trial` ended; `value` is its last measurement, if it has one."""
-        values = value if status is Status.FINISHED else None
-        self._study.tell(self._running.pop(trial), values, state=_STATES[status])
+    def tell(self, trial: int, status: Status) -> None:
+        """Tell the study that `trial` ended."""
+        running, measured = self._running.pop(trial), self._measured.pop(trial)
+        for name, value in self._attributes(measured).items():
+            running.set_user_attr(name, value)
+        for name, value in self._constraints(measured).items():
+            running.set_constraint(name, value)
+        values = self._final(measured[-1]) if status is Status.FINISHED else None
+        self._study.tell(running, values, state=_STATES[status])
+        reports = {each.fidelity: self._goals.value(each) for each in measured}
+        self._note(Family(running.params["family"]), reports)
+        if self._proposals is not None:
+            self._proposals.tell(trial, _STATES[status], reports)
+
+    def _final(self, measurement: Measurement) -> list[float]:
+        return self._goals.values(measurement) if self._is_multiple else [self._goals.value(measurement)]
+
+    def _attributes(self, measured: Sequence[Measurement]) -> dict[str, Any]:
+        """What a trial's attributes say of its last measurement, where the study has no other place for it."""
+        if not measured or not self._is_multiple:
+            return {}
+        return {"measured": [measured[-1].fidelity, *self._goals.values(measured[-1])]}
+
+    def _constraints(self, measured: Sequence[Measurement]) -> dict[str, float]:
+        """By how much the last measurement breaks each constraint."""
+        if not measured:
+            return {}
+        return dict(zip(self._goals.constraints, self._goals.violations(measured[-1]), strict=True))
+
+    def _note(self, family: Family, reports: dict[int, float]) -> None:
+        if reports:
+            self._best.append((max(reports), reports[max(reports)], family))
+
+    def _preferred(self, families: Sequence[Family], number: int) -> Family:
+        """One of `families`, drawn by how many of the best tenth of all trials (at least ten) each of them has."""
+        best = sorted(self._best, key=lambda each: each[:2], reverse=True)[: max(10, len(self._best) // 10)]
+        counts = Counter(family for _, _, family in best)
+        source = random.Random(self._seed * 1_000_003 + number)  # noqa: S311 (no secret)
+        return source.choices(list(families), [counts[family] + 1 for family in families])[0]
+
+    def _learn(self, number: int, trial: EarlierTrial) -> None:
+        """Put a trial of an earlier run at the head of the study."""
+        config = parse_config(trial.config)
+        fixed = self._suggestions(config)
+        state = _STATES[trial.status]
+        if self._is_multiple and state is TrialState.COMPLETE:
+            state = TrialState.PRUNED  # the earlier run may not have measured all objectives
+        last = trial.reports[max(trial.reports)]
+        self._study.add_trial(
+            optuna.trial.create_trial(
+                state=state,
+                params=fixed.params,
+                distributions=fixed.distributions,
+                intermediate_values={} if self._is_multiple else trial.reports,
+                value=None if self._is_multiple else last,
+                user_attrs={"earlier": True},
+            )
+        )
+        self._note(Family(fixed.params["family"]), trial.reports)
+        if self._proposals is not None:
+            self._proposals.add(number, parameters(config))
+            self._proposals.tell(number, state, trial.reports)
 
     def _replay(self, record: TrialRecord) -> None:
         """Add a trial of an earlier session: as it ended, or running again under the same number."""
-        fixed = self._suggestions(parse_config(dict(record.config)))
-        reports = {measurement.fidelity: measurement.val_accuracy for measurement in record.measurements}
-        if record.status is Status.RUNNING:
-            self._study.enqueue_trial(fixed.params)
-            trial = self._study.ask()
-            self._running[trial.number] = trial
-            self._space.suggest(trial)
-            number = trial.number
-            for fidelity, value in reports.items():
-                self.report(number, fidelity, value)
-        else:
-            self._study.add_trial(
-                optuna.trial.create_trial(
-                    state=_STATES[record.status],
-                    params=fixed.params,
-                    distributions=fixed.distributions,
-                    intermediate_values=reports,
-                    value=None if record.status is Status.FAILED else record.val_accuracy,
-                )
-            )
-            number = len(self._study.get_trials(deepcopy=False)) - 1
+        config = parse_config(dict(record.config))
+        fixed = self._suggestions(config)
+        number = len(self._study.get_trials(deepcopy=False)) - self._earlier
         if number != record.trial:
             raise RuntimeError(f"trial {record.trial} was replayed as {number}: the measurements skip a number")
+        if record.status is Status.RUNNING:
+            self._ask_for(number, fixed.params)
+            for measurement in record.measurements:
+                self.report(number, measurement)
+            return
+        reports = {each.fidelity: self._goals.value(each) for each in record.measurements}
+        final = self._final(record.measurements[-1]) if self._has_value(record) else None
+        self._study.add_trial(
+            optuna.trial.create_trial(
+                state=_STATES[record.status],
+                params=fixed.params,
+                distributions=fixed.distributions,
+                intermediate_values={} if self._is_multiple else reports,
+                values=final,
+                user_attrs=self._attributes(record.measurements),
+                constraints=self._constraints(record.measurements),
+            )
+        )
+        self._note(record.family, reports)
+        if self._proposals is not None:
+            self._proposals.add(number, parameters(config))
+            self._proposals.tell(number, _STATES[record.status], reports)
+
+    def _has_value(self, record: TrialRecord) -> bool:
+        """Whether a trial has a value in the study: its last one if it was stopped, unless there are several."""
+        is_told = record.status is Status.FINISHED or (record.status is Status.STOPPED and not self._is_multiple)
+        return is_told and bool(record.measurements)
 
     def _suggestions(self, config: SvmConfig | ForestConfig | ResnetConfig) -> FixedTrial:
         """What the space asks for on the way to `config`, and its answers."""
@@ -121,7 +249,28 @@ class Searcher:
         return fixed
 
 
-def _sampler(name: Sampler, seed: int, startup_trials: int) -> BaseSampler:
-    if name == "random":
+def _new_storage(path: Path) -> JournalStorage:
+    path.unlink(missing_ok=True)
+    Path(f"{path}.lock").unlink(missing_ok=True)
+    return JournalStorage(StudyFile(str(path)))
+
+
+def _proposals(plan: Plan, seed: int) -> Proposals | None:
+    if plan.sampler == "grid":
+        return Grid(plan.space, plan.seed)
+    if plan.sampler in ("gp", "cmaes"):
+        return FamilyStudies(plan.space, gp if plan.sampler == "gp" else cmaes, seed, plan.startup_trials)
+    return None
+
+
+def _sampler(plan: Plan, seed: int, startup_trials: int) -> BaseSampler:
+    """The sampler of the run's own study; where configs are proposed to it, it has nothing to choose."""
+    if plan.sampler != "tpe":
         return RandomSampler(seed=seed)
-    return TPESampler(multivariate=True, group=True, constant_liar=True, n_startup_trials=startup_trials, seed=seed)
+    return TPESampler(
+        multivariate=True,
+        group=True,
+        constant_liar=True,
+        n_startup_trials=startup_trials,
+        seed=seed,
+    )

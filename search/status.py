@@ -21,7 +21,8 @@ def status_of(run: RunFolder) -> dict[str, Any]:
     """Counts, seconds, spend, shared work, budget and incumbent of `run`; `active`: whether a driver is at it now."""
     events = read_events(run.measurements)
     records = trials_of(events)
-    plan, patience = read_plan(run.plan), Patience()
+    plan = read_plan(run.plan)
+    patience = Patience(plan.goals)
     by_number = {record.trial: record for record in records}
     for event in events:
         if isinstance(event, TrialEnd):

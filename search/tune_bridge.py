@@ -12,7 +12,8 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher as TuneSearcher
 
-from search.engine import Engine, Verdict
+from search.engine import Engine
+from search.scheduler import Verdict
 
 _NODE_DIED = "because its node has died"  # as Ray's head words it
 
@@ -52,6 +53,8 @@ class Decisions(_Unpickled, FIFOScheduler):
         self._engine = engine
 
     def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
+        # A trial that pauses gives up its worker; taken up again, it is a new trial to Tune, under its old number.
+        # Tune's own pause would count against the trials it lets run at once, and stand still.
         verdict = self._engine.report(result)
         decision: str = TrialScheduler.CONTINUE if verdict is Verdict.GO_ON else TrialScheduler.STOP
         return decision

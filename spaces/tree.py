@@ -43,15 +43,15 @@ def domains_of(space: JointSpace, family: Family) -> dict[str, Domain]:
     return _domains(_draws(space, family))
 
 
-def _draws(space: JointSpace, family: Family) -> list["_Draw"]:
+def _draws(space: JointSpace, family: Family) -> list["RandomDraw"]:
     alone = space.model_copy(update={"families": (family,)})
-    draws = [_Draw(random.Random(number)) for number in range(_DRAWS)]  # noqa: S311 (no secret)
+    draws = [RandomDraw(random.Random(number)) for number in range(_DRAWS)]  # noqa: S311 (no secret)
     for draw in draws:
         alone.suggest(draw)
     return draws
 
 
-def _domains(draws: list["_Draw"]) -> dict[str, Domain]:
+def _domains(draws: list["RandomDraw"]) -> dict[str, Domain]:
     domains: dict[str, Domain] = {}
     for draw in sorted(draws, key=lambda draw: len(draw.values), reverse=True):
         domains = {**domains, **draw.domains}
@@ -65,7 +65,7 @@ def _text(domain: Domain) -> str:
     return f"{domain.low:g} to {domain.high:g}{' (log)' if domain.log else ''}"
 
 
-def _when(name: str, draws: list["_Draw"]) -> str:
+def _when(name: str, draws: list["RandomDraw"]) -> str:
     """The choice that decides whether `name` is asked for, and its values then."""
     if all(name in draw.values for draw in draws):
         return ""
@@ -76,11 +76,11 @@ def _when(name: str, draws: list["_Draw"]) -> str:
     return "in some cases"
 
 
-def _word(draw: "_Draw", choice: str) -> str:
+def _word(draw: "RandomDraw", choice: str) -> str:
     return str(draw.choices[choice]) if choice in draw.choices else "not asked for"
 
 
-class _Draw:
+class RandomDraw:
     """Answers a space at random, and remembers what it was asked."""
 
     def __init__(self, random_source: random.Random) -> None:

@@ -11,9 +11,10 @@ from results.journal import Journal
 from results.leaderboard import trials_of
 from results.run_folder import RunFolder
 from search.board import Board
-from search.engine import Engine, Verdict
+from search.engine import Engine
 from search.plan import Plan, validate_plan, write_plan
 from search.room import Room
+from search.scheduler import Verdict
 from search.searcher import Searcher
 from trainables.checkpoint import VALIDATION
 from trainables.data.faceset import Faces

@@ -1,5 +1,6 @@
 """Drives the engine by hand, with a real study and real events."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ from optuna.storages.journal import JournalFileBackend
 
 from results.leaderboard import trials_of
 from results.schema import Event
-from search.engine import Engine, Verdict
+from search.engine import Engine
 from search.plan import Plan, validate_plan
 from search.room import Room
+from search.scheduler import Verdict
 from search.searcher import Searcher
+from search.warm_start import EarlierTrial
 
 
 def make_plan(**budget: Any) -> Plan:
@@ -26,7 +29,10 @@ def plan_of(**fields: Any) -> Plan:
 class Run:
     """A run kept in memory: its events, and a study file."""
 
-    def __init__(self, folder: Path, plan: Plan, concurrency: int = 2, gpus: int = 0) -> None:
+    def __init__(
+        self, folder: Path, plan: Plan, concurrency: int = 2, gpus: int = 0, earlier: Sequence[EarlierTrial] = ()
+    ) -> None:
+        self.earlier = earlier
         self.folder = folder
         self.gpus = gpus
         self.plan = plan
@@ -35,7 +41,7 @@ class Run:
 
     def session(self) -> Engine:
         past = list(self.events)
-        searcher = Searcher(self.study_file, self.plan, trials_of(past))
+        searcher = Searcher(self.study_file, self.plan, trials_of(past), self.earlier)
         engine = Engine(self.plan, searcher, past, self.events.append, self.room())
         engine.begin()
         return engine

@@ -3,6 +3,7 @@
 import io
 import time
 
+import pytest
 from engine_run import Run, make_plan, plan_of, report, run_to_end
 from rich.console import Console
 
@@ -10,6 +11,7 @@ from results.leaderboard import trials_of
 from results.schema import Event, SessionStart, Status, TrialEnd, TrialStart
 from search.engine import searching_seconds
 from search.progress import Progress
+from spaces.errors import InputError
 from spaces.family import Family
 from spaces.svm import SvmConfig
 
@@ -73,8 +75,8 @@ def test_spend_counts_stopped_and_failed_trials_and_earlier_sessions(tmp_path):
     plan = plan_of(budget={"trials": 100, "cpu_seconds": 20}, resources=resources)
     run = Run(tmp_path, plan, concurrency=6, gpus=1)
     engine = run.session()
-    families = [engine.trials[engine.suggest().trial].family for _ in range(3)]
-    assert families == [Family.SVM, Family.FOREST, Family.RESNET]
+    assert {engine.suggest().trial for _ in range(3)} == {0, 1, 2}
+    assert [engine.trials[number].family for number in range(3)] == [Family.SVM, Family.FOREST, Family.RESNET]
     engine.report({**report(0, 1, 0.5), "total_seconds": 4.0})
     engine.report({**report(1, 1, 0.5), "total_seconds": 3.0})
     engine.report({"trial": 1, "failed": "test"})
@@ -120,3 +122,20 @@ def test_progress_tells_spend_and_patience_where_they_are_limited(tmp_path):
     text = console.file.getvalue()
     assert f"{engine.spend.cpu_seconds:.0f} of 1000 CPU-seconds" in text
     assert f"{engine.waited} of 9 without a better one" in text
+
+
+def test_prices_make_a_budget_of_cost(tmp_path):
+    plan = plan_of(budget={"trials": 100, "cpu_price": 0.5, "gpu_price": 4, "cost": 30}, resources={"svm": {"cpus": 2}})
+    engine = Run(tmp_path, plan, concurrency=1 + 1).session()
+    number = engine.suggest().trial
+    engine.report({**report(number, 1, 0.5), "total_seconds": 29.0})
+    assert engine.spend.cost(plan.budget) == 29.0
+    assert not engine.is_over
+    engine.report({**report(number, 3, 0.5), "total_seconds": 31.0})
+    assert engine.is_over
+    assert engine.spend.describe(plan.budget) == "62 CPU-seconds, cost 31.00 of 30"
+
+
+def test_a_cost_needs_a_price():
+    with pytest.raises(InputError, match="cost is 3, but nothing has a price"):
+        make_plan(trials=5, cost=3)

@@ -1,16 +1,20 @@
 """What a plan means, before anything runs; and plans taken from runs."""
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 from recorded_run import run_of_three
+from rich.console import Console
 
 from search.cli import main
-from search.dry_run import outline
+from search.dry_run import outline, outline_text
 from search.plan import validate_plan
+from search.probes import carried_on, mean_seconds
 from spaces.errors import InputError
 from spaces.family import Family
+from spaces.fidelity import Fidelity
 from spaces.joint import JointSpace
 from spaces.tree import parameters_of
 
@@ -37,7 +41,7 @@ def test_a_choice_that_is_itself_conditional_decides():
 def test_what_fits_at_once():
     resources = {"svm": {"cpus": 2}, "resnet": {"gpus": 0.5}}
     plan = validate_plan({"budget": {"trials": 5}, "resources": resources}, "test")
-    facts = outline(plan, {"CPU": 5.0, "GPU": 1.0})
+    facts = outline(plan, {"CPU": 5.0, "GPU": 1.0}, Path("unused"), 0)
     assert {family: wanted["at_once"] for family, wanted in facts["resources"].items()} == {
         "svm": 2,
         "forest": 5,
@@ -46,14 +50,15 @@ def test_what_fits_at_once():
     assert facts["at_once"] == 5
     assert facts["rungs"] == [1, 3, 9, 27]
     with pytest.raises(InputError, match="a trial asks for 2 CPUs"):
-        outline(plan, {"CPU": 1.0, "GPU": 1.0})
+        outline(plan, {"CPU": 1.0, "GPU": 1.0}, Path("unused"), 0)
 
 
 def test_a_dry_run_of_a_runs_plan(tmp_path: Path, capsys, monkeypatch):
     run = run_of_three(tmp_path / "mine-20260102-030405")
     monkeypatch.chdir(tmp_path)
+    dry = ["search", "--like", str(run.path), "--set", "cluster.cpus=4", "--dry-run", "--probes", "0"]
     with pytest.raises(SystemExit) as end:
-        main(["search", "--like", str(run.path), "--set", "cluster.cpus=4", "--dry-run", "--trials", "3", "--json"])
+        main([*dry, "--trials", "3", "--json"])
     assert end.value.code == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["budget"] == {
@@ -63,11 +68,14 @@ def test_a_dry_run_of_a_runs_plan(tmp_path: Path, capsys, monkeypatch):
         "patience": 4,
         "cpu_seconds": 100.0,
         "gpu_seconds": None,
+        "cpu_price": None,
+        "gpu_price": None,
+        "cost": None,
     }
     assert facts["resources"]["svm"] == {"cpus": 2, "gpus": 0.0, "at_once": 2}
     assert not (tmp_path / "runs").exists()
     with pytest.raises(SystemExit) as end:
-        main(["search", "--like", str(run.path), "--set", "cluster.cpus=4", "--dry-run"])
+        main(dry)
     assert end.value.code == 0
     out = capsys.readouterr().out
     assert "svm.kernel is poly" in out
@@ -95,3 +103,49 @@ def test_a_repeated_run_gets_a_name_of_its_own(tmp_path: Path):
     run = run_of_three(tmp_path / "mine-20260102-030405")
     assert _origin(None, run.path) == (run.plan, "mine")
     assert _origin(Path("examples/quick.yaml"), None) == (Path("examples/quick.yaml"), "quick")
+
+
+def test_seconds_are_carried_on_from_two_rungs():
+    assert carried_on([1.0, 3.0], Fidelity(), growth=1) == [1.0, 3.0, 9.0, 27.0]
+    assert carried_on([5.0, 13.0], Fidelity(), growth=2) == [5.0, 13.0, 85.0, 733.0]
+    assert carried_on([2.0], Fidelity(maximum=1), growth=1) == [2.0]
+
+
+def test_stopping_makes_a_trial_cheaper():
+    def seconds(scheduler: str) -> float:
+        plan = validate_plan({"budget": {"trials": 5}, "scheduler": scheduler}, "test")
+        return mean_seconds(plan, [1.0, 3.0, 9.0, 27.0])
+
+    assert seconds("none") == 27.0
+    assert seconds("asha") == pytest.approx(1 + 2 / 3 + 6 / 9 + 18 / 27)
+    assert seconds("asha") < seconds("median") < seconds("none")
+
+
+def test_an_estimate_comes_from_timed_probes(tmp_path: Path):
+    fields = {
+        "budget": {"trials": 40, "cpu_price": 0.5},
+        "data": {"demo_images": 700},
+        "fake": {"seconds": 0.6},
+        "resources": {"resnet": {"cpus": 2}},
+    }
+    facts = outline(validate_plan(fields, "test"), {"CPU": 2.0, "GPU": 0.0}, tmp_path, 1)
+    estimated = facts["estimate"]
+    assert set(estimated["families"]) == set(Family)
+    forest = estimated["families"]["forest"]["seconds"]
+    assert len(forest) == 4
+    assert 0.6 <= forest[-1] < 30
+    assert estimated["trials"] == 40
+    assert estimated["seconds"] == pytest.approx(estimated["cpu_seconds"] / 2)
+    assert estimated["cost"] == pytest.approx(0.5 * estimated["cpu_seconds"])
+    text = io.StringIO()
+    Console(file=text, width=200).print(outline_text(facts))
+    assert "estimate   40 trials" in text.getvalue()
+    assert "cost" in text.getvalue()
+
+
+def test_families_that_need_weights_are_not_probed(tmp_path: Path):
+    space = {"families": ["resnet"], "resnet": {"arch": "resnet18", "weights": "faces"}}
+    fields = {"budget": {"trials": 4}, "data": {"demo_images": 700}, "space": space}
+    estimated = outline(validate_plan(fields, "test"), {"CPU": 2.0}, tmp_path, 1)["estimate"]
+    assert "starts from weights" in estimated["families"]["resnet"]["why_not"]
+    assert "trials" not in estimated

@@ -77,3 +77,15 @@ def test_a_cluster_that_grows_need_hold_nothing_yet():
     assert empty.is_full([])
     empty.update([{"CPU": 1}])
     assert empty.fits(SVM, [])
+
+
+def test_neither_gpus_nor_cpus_stand_idle():
+    mixed = room({"CPU": 4, "GPU": 1})
+    assert mixed.idle([]) == (RESNET,)
+    assert mixed.idle([RESNET]) == (SVM,)
+    assert mixed.idle([RESNET, SVM, SVM]) == (SVM,)
+    assert mixed.idle([SVM, SVM, SVM]) == (RESNET,)
+    shared = room({"CPU": 4, "GPU": 1}, resnet={"gpus": 0.25})
+    assert shared.idle([RESNET]) == (SVM,)
+    assert shared.idle([RESNET, SVM]) == (RESNET,)
+    assert room({"CPU": 4}, resnet={"cpus": 2}).idle([SVM]) == (SVM, RESNET)

@@ -175,3 +175,22 @@ def test_the_first_example_searches_all_families_and_leaves_a_model(fertune: Com
     assert test["accuracy"] > 0.75
     exported = fertune.json("export", "runs/quick")
     assert (fertune.folder / exported["artifact"] / "manifest.json").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_paused_trials_are_taken_up_from_their_checkpoints(fertune: CommandLine):
+    plan = write_plan(fertune.folder, 9, 0.05)
+    strategy = ["--set", "promotion=true", "--set", "rungs=shared", "--set", "sampler=random"]
+    outcome = fertune.json("search", plan, "--name", "paused", *strategy, timeout=800)
+    assert outcome["trials"] == 9 == outcome["finished"] + outcome["stopped"]
+    assert outcome["finished"] >= 1
+    run = fertune.folder / "runs" / "paused"
+    check_complete(run, 9)
+    reached: dict[int, list[int]] = {}
+    for event in read_events(run / "measurements.jsonl"):
+        if isinstance(event, Measurement):
+            reached.setdefault(event.trial, []).append(event.fidelity)
+    assert max(map(len, reached.values())) == 4
+    assert sum(len(fidelities) == 1 for fidelities in reached.values()) >= 4
+    assert all(fidelities == [1, 3, 9, 27][: len(fidelities)] for fidelities in reached.values())

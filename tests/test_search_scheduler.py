@@ -2,10 +2,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.scheduler import Asha, MedianStopping, NoStopping, goes_on
+from search.scheduler import Asha, Hyperband, MedianStopping, NoStopping, Promotion, Verdict, bracket_sizes, goes_on
 from spaces.family import Family
 from spaces.fidelity import Fidelity
 
+GO_ON, PAUSE, END = Verdict.GO_ON, Verdict.PAUSE, Verdict.END
 values = st.floats(0, 1, allow_nan=False)
 
 
@@ -49,12 +50,12 @@ def test_a_slow_starter_is_compared_with_its_like():
     asha = Asha(Fidelity())
     for _ in range(9):
         asha.report(0, Family.FOREST, 1, 0.6)
-    assert asha.report(0, Family.RESNET, 1, 0.4)
+    assert asha.report(0, Family.RESNET, 1, 0.4) is GO_ON
 
 
 def test_full_fidelity_ends_a_trial_and_is_no_rung():
     asha = Asha(Fidelity())
-    assert not asha.report(0, Family.SVM, 27, 0.9)
+    assert asha.report(0, Family.SVM, 27, 0.9) is END
     assert not asha.rungs
 
 
@@ -65,17 +66,17 @@ def test_a_report_off_the_rungs_is_an_error_not_silence():
 
 def test_shared_rungs_compare_all_families():
     asha = Asha(Fidelity(), shared=True)
-    assert asha.report(0, Family.FOREST, 1, 0.6)
-    assert not asha.report(1, Family.RESNET, 1, 0.4)
+    assert asha.report(0, Family.FOREST, 1, 0.6) is GO_ON
+    assert asha.report(1, Family.RESNET, 1, 0.4) is END
     assert asha.rungs == {(None, 1): [0.6, 0.4]}
 
 
 def test_a_trial_within_the_margin_of_the_bar_goes_on():
     asha = Asha(Fidelity(), margin=0.01)
     assert [asha.report(trial, Family.SVM, 1, value) for trial, value in enumerate((0.7, 0.695, 0.685))] == [
-        True,
-        True,
-        False,
+        GO_ON,
+        GO_ON,
+        END,
     ]
     assert asha.rungs[Family.SVM, 1] == [0.7, 0.695, 0.685]
 
@@ -83,17 +84,89 @@ def test_a_trial_within_the_margin_of_the_bar_goes_on():
 def test_the_median_of_running_means_decides_once_four_trials_were_there():
     rule = MedianStopping(Fidelity())
     for trial, (first, second) in enumerate([(0.1, 0.3), (0.2, 0.4), (0.3, 0.5), (0.4, 0.6)]):
-        assert rule.report(trial, Family.SVM, 1, first)
-        assert rule.report(trial, Family.SVM, 3, second)
+        assert rule.report(trial, Family.SVM, 1, first) is GO_ON
+        assert rule.report(trial, Family.SVM, 3, second) is GO_ON
     assert rule.rungs[Family.SVM, 3] == pytest.approx([0.2, 0.3, 0.4, 0.5])
-    assert rule.report(4, Family.SVM, 1, 0.25)  # the median is 0.25
-    assert not rule.report(4, Family.SVM, 3, 0.34)  # the median is 0.35
-    assert rule.report(5, Family.SVM, 1, 0.36)
-    assert rule.report(5, Family.SVM, 3, 0.1)  # its best value so far counts, as in Vizier
-    assert rule.report(6, Family.FOREST, 1, 0.0)
+    assert rule.report(4, Family.SVM, 1, 0.25) is GO_ON  # the median is 0.25
+    assert rule.report(4, Family.SVM, 3, 0.34) is END  # the median is 0.35
+    assert rule.report(5, Family.SVM, 1, 0.36) is GO_ON
+    assert rule.report(5, Family.SVM, 3, 0.1) is GO_ON  # its best value so far counts, as in Vizier
+    assert rule.report(6, Family.FOREST, 1, 0.0) is GO_ON
 
 
 def test_full_fidelity_ends_a_trial_whatever_the_scheduler():
     for rule in (MedianStopping(Fidelity()), NoStopping(Fidelity())):
-        assert [rule.report(0, Family.SVM, fidelity, 0.1) for fidelity in (1, 3, 9, 27)] == [True, True, True, False]
-        assert [rule.report(1, Family.SVM, fidelity, 0.0) for fidelity in (1, 3, 9, 27)] == [True, True, True, False]
+        for value in (0.1, 0.0):
+            verdicts = [rule.report(0, Family.SVM, fidelity, value) for fidelity in (1, 3, 9, 27)]
+            assert verdicts == [GO_ON, GO_ON, GO_ON, END]
+
+
+def test_rungs_in_seconds_record_a_trial_at_every_rung_it_passes():
+    asha = Asha(Fidelity(), shared=True, first_seconds=5.0)
+    assert asha.report(0, Family.SVM, 1, 0.5, 4.0) is GO_ON  # no rung yet
+    assert asha.report(0, Family.SVM, 3, 0.6, 50.0) is GO_ON
+    assert asha.report(1, Family.FOREST, 1, 0.55, 16.0) is END  # its like at 15 seconds had 0.6
+    assert asha.report(0, Family.SVM, 9, 0.61, 60.0) is GO_ON  # between two rungs nobody is judged
+    assert dict(asha.rungs) == {(None, 5.0): [0.6, 0.55], (None, 15.0): [0.6, 0.55], (None, 45.0): [0.6]}
+
+
+def always(trial: int) -> bool:
+    return True
+
+
+def test_promotion_takes_up_the_best_third_highest_rung_first():
+    rule = Promotion(Fidelity())
+    first = [rule.report(trial, Family.SVM, 1, value) for trial, value in enumerate((0.5, 0.7, 0.6))]
+    assert first == [PAUSE] * 3
+    assert rule.paused == {0, 1, 2}
+    assert rule.promote(always, eager=False) == 1
+    assert rule.promote(always, eager=False) is None  # one of three is a third
+    assert rule.report(1, Family.SVM, 3, 0.8) is PAUSE
+    for trial, value in ((3, 0.65), (4, 0.1), (5, 0.2)):
+        rule.report(trial, Family.SVM, 1, value)
+    assert rule.promote(lambda trial: trial != 3, eager=False) is None
+    assert rule.promote(always, eager=False) == 3
+    for trial, value in ((3, 0.9), (6, 0.7)):
+        rule.report(trial, Family.SVM, 3, value)
+    assert rule.promote(always, eager=False) == 3  # the best of three at rung 3
+    assert rule.report(3, Family.SVM, 9, 0.9) is PAUSE
+
+
+def test_an_eager_promotion_takes_the_best_of_few():
+    rule = Promotion(Fidelity())
+    rule.report(0, Family.SVM, 1, 0.5)
+    rule.report(1, Family.FOREST, 1, 0.6)
+    assert not rule.has_promotable(eager=False)
+    assert rule.has_promotable(eager=True)
+    assert [rule.promote(always, eager=True) for _ in range(3)] == [1, 0, None]
+
+
+def test_an_ended_trial_is_not_promoted_but_compared_with():
+    rule = Promotion(Fidelity())
+    for trial, value in enumerate((0.9, 0.7, 0.6)):
+        rule.report(trial, Family.SVM, 1, value)
+    rule.leave(0)
+    assert rule.promote(always, eager=False) is None
+    for trial in (3, 4, 5):
+        rule.report(trial, Family.SVM, 1, 0.1)
+    assert rule.promote(always, eager=False) == 1
+
+
+def test_brackets_have_the_sizes_of_hyperband():
+    assert bracket_sizes(Fidelity()) == [27, 12, 6, 4]
+    assert bracket_sizes(Fidelity(maximum=1)) == [1]
+
+
+def test_hyperband_deals_trials_out_and_judges_each_bracket_by_itself():
+    rule = Hyperband([Asha(Fidelity()) for _ in range(4)], Fidelity())
+    dealt = [rule.bracket(trial) for trial in range(49)]
+    assert [dealt.count(bracket) for bracket in range(4)] == [27, 12, 6, 4]
+    assert len(set(dealt[:8])) >= 3
+    early = [trial for trial in range(49) if rule.bracket(trial) == 0][:2]
+    late = [trial for trial in range(49) if rule.bracket(trial) == 3][:2]
+    assert [rule.report(trial, Family.SVM, 1, value) for trial, value in zip(early, (0.6, 0.5), strict=True)] == [
+        GO_ON,
+        END,
+    ]
+    for trial, value in zip(late, (0.6, 0.5), strict=True):
+        assert [rule.report(trial, Family.SVM, fidelity, value) for fidelity in (1, 3, 9, 27)] == [GO_ON] * 3 + [END]

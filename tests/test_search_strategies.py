@@ -1,10 +1,12 @@
 """Points, samplers and schedulers, through the engine."""
 
 import pytest
-from engine_run import Run, plan_of, run_to_end
+from engine_run import Run, plan_of, report, run_to_end
+from optuna.trial import TrialState
 
 from results.leaderboard import trials_of
 from results.schema import Status
+from search.scheduler import Verdict
 from spaces.family import Family
 
 
@@ -45,10 +47,89 @@ def test_the_median_rule_stops_trials_and_ends_a_search(tmp_path):
     assert len(engine.trials) == 12
 
 
-@pytest.mark.parametrize("strategy", [{}, {"rungs": "shared"}, {"scheduler": "median"}])
+STRATEGIES = [
+    {},
+    {"rungs": "shared"},
+    {"rungs": "seconds", "first_seconds": 1},
+    {"scheduler": "median"},
+    {"promotion": True},
+    {"promotion": True, "rungs": "shared"},
+]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_replay_rebuilds_the_rungs(tmp_path, strategy):
     run = Run(tmp_path, plan_of(**strategy))
     first = run.session()
     run_to_end(first, 15)
     assert first._scheduler.rungs
     assert run.session()._scheduler.rungs == first._scheduler.rungs
+
+
+@pytest.mark.parametrize("strategy", [*STRATEGIES, {"scheduler": "hyperband"}, {"scheduler": "none"}])
+def test_a_search_killed_now_and_then_ends_complete_whatever_the_scheduler(tmp_path, strategy):
+    run = Run(tmp_path, plan_of(budget={"trials": 30}, sampler="random", **strategy))
+    for reports in (3, 11, 20):
+        run_to_end(run.session(), reports)
+    engine = run.session()
+    run_to_end(engine)
+    assert engine.is_exhausted
+    engine.close()
+    statuses = {record.status for record in engine.trials.values()}
+    assert Status.FINISHED in statuses
+    assert statuses <= {Status.FINISHED, Status.STOPPED}
+    assert len(engine.trials) == 30 == len(run.study())
+    assert all(trial.state.is_finished() for trial in run.study())
+    measured = [(event.trial, event.fidelity) for event in run.events if hasattr(event, "fidelity")]
+    assert len(measured) == len(set(measured))
+
+
+def test_promotion_does_not_continue_the_first_trial_because_it_came_first(tmp_path):
+    engines = {}
+    for name, promotion in (("promoted", True), ("stopped", False)):
+        (tmp_path / name).mkdir()
+        plan = plan_of(budget={"trials": 60}, sampler="random", promotion=promotion, rungs="shared")
+        engines[name] = Run(tmp_path / name, plan).session()
+        run_to_end(engines[name])
+        engines[name].close()
+    promoted, stopped = engines["promoted"].trials, engines["stopped"].trials
+    assert (promoted[0].fidelity, stopped[0].fidelity) == (1, 27)  # the worst of all
+    assert engines["promoted"].incumbent.val_accuracy == max(record.val_accuracy for record in promoted.values())
+    assert sum(record.fidelity >= 3 for record in promoted.values()) == 20
+    assert sum(r.fidelity for r in promoted.values()) < 0.7 * sum(r.fidelity for r in stopped.values())
+
+
+def test_a_paused_trial_stays_running_in_the_study_and_in_the_run(tmp_path):
+    run = Run(tmp_path, plan_of(promotion=True), concurrency=1)
+    engine = run.session()
+    assert engine.suggest().trial == 0
+    assert engine.report(report(0, 1, 0.5)) is Verdict.PAUSE
+    assert not engine.running
+    assert run.study()[0].state is TrialState.RUNNING
+    assert run.study()[0].intermediate_values == {1: 0.5}
+    assert engine.trials[0].status is Status.RUNNING
+    assert engine.suggest().trial == 1  # its worker is free
+
+
+def test_a_paused_trial_waits_for_a_resume_when_time_is_up(tmp_path):
+    run = Run(tmp_path, plan_of(promotion=True), concurrency=1)
+    first = run.session()
+    run_to_end(first, 4)
+    first.stop()
+    first.close()
+    again = run.session()
+    assert again._scheduler.paused == first._scheduler.paused
+    run_to_end(again)
+    again.close()
+    assert {record.status for record in again.trials.values()} == {Status.FINISHED, Status.STOPPED}
+
+
+def test_half_of_the_time_without_a_finished_trial_makes_promotion_eager(tmp_path):
+    run = Run(tmp_path, plan_of(budget={"minutes": 1}, promotion=True), concurrency=1)
+    engine = run.session()
+    engine.suggest()
+    engine.report(report(0, 1, 0.5))
+    assert not engine._is_closing
+    engine._began -= 31
+    assert engine._is_closing
+    assert engine.suggest().trial == 0

@@ -21,6 +21,7 @@ class Job(BaseModel):
         scale: The scale of fidelities.
         threads: CPU threads of a trial, by family.
         weights: Files of weights, by `weights.weights_key`, absolute paths or URLs.
+        timed: Whether trials measure how long a prediction takes and how large the model is.
         cache_bytes: How large the work that trials share may become, under `cache`; None to share nothing.
         views: How many augmented views of each training face networks with frozen stages share; 0 to augment anew.
         fake_seconds: If given, trials wait this long at full fidelity instead of learning.
@@ -36,6 +37,7 @@ class Job(BaseModel):
     scale: Fidelity
     threads: dict[str, int]
     weights: dict[str, str] = {}
+    timed: bool = False
     cache_bytes: int | None = None
     views: int = 0
     fake_seconds: float | None = None

@@ -23,6 +23,7 @@ from trainables.data.protocol import TrainingData
 from trainables.data.remote import local_copy
 from trainables.fake import FakeLearner
 from trainables.families import build_learner
+from trainables.footprint import measure_footprint
 from trainables.job import Assignment, Job
 from trainables.metrics import score
 from trainables.remote_checkpoint import checkpoints_at
@@ -165,6 +166,7 @@ class Trial(tune.Trainable):
         if not np.isfinite(probabilities).all():
             raise TrainingError(f"a predicted probability is not finite at fidelity {self.learner.fidelity}")
         scores = score(validation.labels, probabilities)
+        footprint = measure_footprint(self.learner.model, validation.images) if self.job.timed else {}
         self.total_seconds += time.perf_counter() - began
         fidelity = self.learner.fidelity
         complete = fidelity == self.job.scale.maximum
@@ -182,6 +184,7 @@ class Trial(tune.Trainable):
             "train_loss": fitted.get("train_loss"),
             "learning_rate": fitted.get("learning_rate"),
             "cache_hit": self.cache_hit,
+            **footprint,
             **{f"cache_{name}": value for name, value in self._counts._asdict().items()},
             "start_seconds": self.start_seconds,
             "worker": _worker(),

@@ -1,0 +1,79 @@
+"""How often ASHA loses the best trial, and what is found, at each of its settings; for the defaults of the plan.
+
+Random suggestions run through the real engine on recorded learning curves. The best is lost where the best trial found
+is worse than what some trial that was stopped would have reached at full fidelity. Recorded curves are few and each
+stands for many configs, so made-up ones with the noise of 4,000 validation faces are shown beside them.
+
+    python benchmarks/asha_choices.py [--curves FILE] [--seeds 50] [--minutes 3]
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from results.leaderboard import TrialRecord, incumbent, trials_of
+from results.schema import Status
+from search.plan import Plan, read_plan
+from search.simulation import CurveOf, simulate
+from spaces.joint import parse_config
+from trainables.curves import CurveTable, read_curves
+from trainables.synthetic import SyntheticCurves
+
+HERE = Path(__file__).parent
+SETTINGS = {
+    **{f"margin {margin:g}": [f"margin={margin}"] for margin in (0, 0.005, 0.01, 0.02, 0.04)},
+    "shared, margin 0.01": ["rungs=shared"],
+    "seconds, margin 0.01": ["rungs=seconds", "first_seconds=0.5"],
+    "promotion": ["promotion=true"],
+    "promotion, shared": ["promotion=true", "rungs=shared"],
+    "hyperband": ["scheduler=hyperband"],
+    "median": ["scheduler=median"],
+    "none": ["scheduler=none"],
+}
+
+
+def outcome(plan: Plan, curve_of: CurveOf) -> tuple[float, bool, int]:
+    """Accuracy of the best trial found, whether a better one was begun and lost, and how many were begun."""
+    records = trials_of(simulate(plan, curve_of, {"CPU": 2.0}))
+    best = incumbent(records)
+    found = (best.val_accuracy or 0.0) if best else 1 / 3
+
+    def at_the_end(record: TrialRecord) -> float:
+        return curve_of(parse_config(record.config)).val_accuracy[-1]
+
+    ended = [record for record in records if record.status is not Status.RUNNING]
+    return found, max(map(at_the_end, ended), default=0.0) > found + 1e-9, len(records)
+
+
+def show(title: str, curves: Callable[[int], CurveOf], seeds: int, minutes: float) -> None:
+    print(f"{title}: {seeds} seeds, {minutes:g} simulated minutes of two workers, random suggestions")
+    for name, settings in SETTINGS.items():
+        flags = {"budget.minutes": minutes, "budget.trials": None, "sampler": "random"}
+        plan = read_plan(HERE / "search_quality.yaml", settings, flags)
+        outcomes = [outcome(plan.model_copy(update={"seed": 1000 * seed}), curves(seed)) for seed in range(seeds)]
+        found, lost, begun = (np.array(column, float) for column in zip(*outcomes, strict=True))
+        error = found.std() / np.sqrt(seeds)
+        print(
+            f"  {name:<22} best found {found.mean():.4f} +- {error:.4f}, best begun lost {lost.mean():.2f}, "
+            f"{begun.mean():.0f} trials",
+            flush=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--curves", type=Path, default=HERE / "curves.jsonl")
+    parser.add_argument("--seeds", type=int, default=50)
+    parser.add_argument("--minutes", type=float, default=3)
+    arguments = parser.parse_args()
+    recorded = read_curves(arguments.curves)
+    table = CurveTable(recorded)
+    show(f"{len(recorded)} recorded curves", lambda seed: table.curve, arguments.seeds, arguments.minutes)
+    scale = read_plan(HERE / "search_quality.yaml").fidelity
+    show("made-up curves", lambda seed: SyntheticCurves(scale, seed).curve, arguments.seeds, 10 * arguments.minutes)
+
+
+if __name__ == "__main__":
+    main()

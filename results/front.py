@@ -1,0 +1,61 @@
+"""The Pareto front of a search with several objectives."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from results.describe import describe
+from results.goals import MEASURES, Goals
+from results.leaderboard import TrialRecord, record_json, trials_in
+from results.run_folder import RunFolder
+from results.schema import Status
+
+
+def pareto_front(records: Iterable[TrialRecord], goals: Goals) -> list[TrialRecord]:
+    """The finished trials that no other one beats in one objective and at least equals in the rest.
+
+    Those that break a constraint are left out. Best in the first objective first, then the lower number.
+    """
+    signs = [1 if MEASURES[objective] else -1 for objective in goals.objectives]
+    turned = [
+        ([sign * value for sign, value in zip(signs, goals.values(record.measurements[-1]), strict=True)], record)
+        for record in records
+        if record.status is Status.FINISHED and record.measurements and goals.are_kept_by(record.measurements[-1])
+    ]
+
+    def is_beaten(own: list[float]) -> bool:
+        return any(
+            other != own and all(theirs >= mine for theirs, mine in zip(other, own, strict=True)) for other, _ in turned
+        )
+
+    undefeated = [(own, record) for own, record in turned if not is_beaten(own)]
+    return [record for _, record in sorted(undefeated, key=lambda pair: ([-each for each in pair[0]], pair[1].trial))]
+
+
+def front_json(run: RunFolder) -> list[dict[str, Any]]:
+    """The Pareto front of `run`, each trial with all objectives, as `results --json` prints it.
+
+    Raises:
+        InputError: If the run's measurements are damaged.
+    """
+    goals = run.goals()
+    return [
+        record_json(record) | dict(zip(goals.objectives, goals.values(record.measurements[-1]), strict=True))
+        for record in pareto_front(trials_in([run]), goals)
+    ]
+
+
+def front_table(run: RunFolder) -> Table:
+    """The same for people."""
+    objectives = run.goals().objectives
+    view = Table(title="Pareto front", title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    for name in ("trial", "family", "config"):
+        view.add_column(name)
+    for objective in objectives:
+        view.add_column(objective, justify="right")
+    for row in front_json(run):
+        values = [f"{row[objective]:.4f}" for objective in objectives]
+        view.add_row(str(row["trial"]), row["family"], describe(row["config"]), *values)
+    return view

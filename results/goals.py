@@ -1,0 +1,112 @@
+"""What a search is for: the objectives that are optimized, and the limits that a model must keep to."""
+
+import re
+from typing import Literal, NamedTuple, Self, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from results.schema import Measurement
+
+Objective: TypeAlias = Literal["val_accuracy", "val_macro_f1", "val_log_loss", "latency_ms", "model_mb"]
+
+# What is measured, and whether more of it is better.
+MEASURES: dict[str, bool] = {
+    "val_accuracy": True,
+    "val_macro_f1": True,
+    "val_log_loss": False,
+    "latency_ms": False,
+    "model_mb": False,
+}
+TIMED = frozenset({"latency_ms", "model_mb"})
+_CONSTRAINT = re.compile(r"\s*(\w+)\s*(<=|>=)\s*([0-9.eE+-]+)\s*")
+
+
+class Constraint(NamedTuple):
+    """One limit.
+
+    Attributes:
+        measure: What is limited.
+        sign: 1 where the limit is the most there may be, -1 where it is the least.
+        limit: The limit.
+    """
+
+    measure: str
+    sign: int
+    limit: float
+
+    def violation(self, measurement: Measurement) -> float:
+        """By how much `measurement` breaks the limit: at most 0 where it keeps to it, infinite without a value."""
+        value = getattr(measurement, self.measure)
+        return float("inf") if value is None else self.sign * (value - self.limit)
+
+
+class Goals(BaseModel):
+    """The objectives and constraints of a search.
+
+    Attributes:
+        objectives: What is optimized. Schedulers, the incumbent and the winner go by the first.
+        constraints: Limits such as `latency_ms <= 20`, with `<=` or `>=`; a trial that breaks one cannot win.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    objectives: tuple[Objective, ...] = Field(default=("val_accuracy",), min_length=1)
+    constraints: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        if len(set(self.objectives)) < len(self.objectives):
+            raise ValueError(f"an objective is named twice in {', '.join(self.objectives)}; each may be named once")
+        for text in self.constraints:
+            parse_constraint(text)
+        return self
+
+    @property
+    def limits(self) -> tuple[Constraint, ...]:
+        """The constraints."""
+        return tuple(parse_constraint(text) for text in self.constraints)
+
+    @property
+    def needs_timing(self) -> bool:
+        """Whether trials must measure latency and model size."""
+        return not TIMED.isdisjoint([*self.objectives, *(limit.measure for limit in self.limits)])
+
+    def value(self, measurement: Measurement) -> float:
+        """The first objective, turned so that more is better."""
+        value = float(getattr(measurement, self.objectives[0]))
+        return value if MEASURES[self.objectives[0]] else -value
+
+    def values(self, measurement: Measurement) -> list[float]:
+        """All objectives as they were measured."""
+        return [float(getattr(measurement, objective)) for objective in self.objectives]
+
+    def violations(self, measurement: Measurement) -> list[float]:
+        """One number for each constraint, at most 0 where it is kept."""
+        return [limit.violation(measurement) for limit in self.limits]
+
+    def describe(self) -> str:
+        """Objectives and constraints for people."""
+        return ", ".join([*self.objectives, *self.constraints])
+
+    def are_kept_by(self, measurement: Measurement) -> bool:
+        """Whether `measurement` breaks no constraint."""
+        return all(violation <= 0 for violation in self.violations(measurement))
+
+
+def parse_constraint(text: str) -> Constraint:
+    """The constraint that `text` says, such as `latency_ms <= 20`.
+
+    Raises:
+        ValueError: If it says none.
+    """
+    match = _CONSTRAINT.fullmatch(text)
+    measures = ", ".join(MEASURES)
+    if match is None:
+        raise ValueError(f"a constraint reads like `latency_ms <= 20`, with <= or >=; received {text!r}")
+    if match[1] not in MEASURES:
+        raise ValueError(f"{match[1]!r} is not measured; a constraint limits one of {measures}")
+    try:
+        limit = float(match[3])
+    except ValueError:
+        raise ValueError(f"the limit of a constraint is a number; received {match[3]!r} in {text!r}") from None
+    return Constraint(match[1], 1 if match[2] == "<=" else -1, limit)

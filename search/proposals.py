@@ -1,0 +1,139 @@
+"""Where configs come from when the run's own study does not suggest them: a study for each family, or a grid.
+
+The samplers `gp` and `cmaes` cannot model a conditional space: on the joint space Optuna's Gaussian process would see
+the family alone, and CMA-ES nothing. Within a family they see what all its configs have; what only some have is drawn
+at random (`gp`) or by TPE (`cmaes`, which cannot model choices either).
+"""
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, TPESampler
+from optuna.trial import TrialState
+
+from spaces.family import Family
+from spaces.grid import grid_of
+from spaces.joint import JointSpace
+from spaces.points import parameters
+
+
+class Proposals(ABC):
+    """A source of configs, as the parameters that lead to them."""
+
+    @abstractmethod
+    def propose(self, number: int, families: Sequence[Family]) -> dict[str, Any] | None:
+        """Parameters of trial `number`, of one of `families`; None if there are no more."""
+
+    @abstractmethod
+    def add(self, number: int, values: dict[str, Any]) -> None:
+        """Take note of a trial that this source did not propose: a point, or one of an earlier session."""
+
+    @abstractmethod
+    def tell(self, number: int, state: TrialState, reports: dict[int, float]) -> None:
+        """Take note that a trial ended; `reports` are its measurements by fidelity."""
+
+
+class FamilyStudies(Proposals):
+    """One study in memory for each family, and an allocator over families.
+
+    The allocator is a study too, of the one choice that all trials share: TPE (univariate, with constant liar) suggests
+    the family, from the same values at the same fidelities.
+    """
+
+    def __init__(
+        self, space: JointSpace, sampler: Callable[[int], BaseSampler], seed: int, startup_trials: int
+    ) -> None:
+        """Begin with empty studies; `sampler` makes that of a family from a seed."""
+        self._space = space
+        self._families = list(space.families)
+        allocator = TPESampler(constant_liar=True, n_startup_trials=startup_trials, seed=seed)
+        self._allocator = optuna.create_study(sampler=allocator, direction="maximize")
+        self._studies = {
+            family: optuna.create_study(sampler=sampler(seed + 1 + place), direction="maximize")
+            for place, family in enumerate(Family)
+        }
+        self._running: dict[int, tuple[optuna.Trial, optuna.Trial, optuna.Study]] = {}
+
+    def propose(self, number: int, families: Sequence[Family]) -> dict[str, Any]:
+        if len(families) == 1:
+            self._allocator.enqueue_trial({"family": str(families[0])})
+        chosen = self._allocator.ask()
+        family = Family(chosen.suggest_categorical("family", [str(each) for each in self._families]))
+        return self._begin(number, chosen, family)
+
+    def add(self, number: int, values: dict[str, Any]) -> None:
+        self._allocator.enqueue_trial({"family": values["family"]})
+        chosen = self._allocator.ask()
+        family = Family(chosen.suggest_categorical("family", [str(each) for each in self._families]))
+        self._studies[family].enqueue_trial(values)
+        self._begin(number, chosen, family)
+
+    def _begin(self, number: int, chosen: optuna.Trial, family: Family) -> dict[str, Any]:
+        study = self._studies[family]
+        trial = study.ask()
+        config = self._space.model_copy(update={"families": (family,)}).suggest(_WithoutFamily(trial, family))
+        self._running[number] = (chosen, trial, study)
+        return parameters(config)
+
+    def tell(self, number: int, state: TrialState, reports: dict[int, float]) -> None:
+        chosen, trial, study = self._running.pop(number)
+        value = reports[max(reports)] if state is TrialState.COMPLETE else None
+        for fidelity, each in reports.items():
+            chosen.report(each, fidelity)
+            trial.report(each, fidelity)
+        self._allocator.tell(chosen, value, state=state)
+        study.tell(trial, value, state=state)
+
+
+class _WithoutFamily:
+    """A trial of a family's own study, which need not be asked for the family."""
+
+    def __init__(self, trial: optuna.Trial, family: Family) -> None:
+        self._trial = trial
+        self._family = family
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        return str(self._family) if name == "family" else self._trial.suggest_categorical(name, choices)
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        return self._trial.suggest_float(name, low, high, log=log)
+
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
+        return self._trial.suggest_int(name, low, high, log=log)
+
+
+class Grid(Proposals):
+    """Every config of a space whose values are listed, in an order that the seed fixes."""
+
+    def __init__(self, space: JointSpace, seed: int) -> None:
+        self._left = grid_of(space)
+        random.Random(seed).shuffle(self._left)  # noqa: S311 (no secret)
+
+    def propose(self, number: int, families: Sequence[Family]) -> dict[str, Any] | None:
+        for place, values in enumerate(self._left):
+            if values["family"] in families:
+                return self._left.pop(place)
+        return self._left.pop(0) if self._left else None
+
+    def add(self, number: int, values: dict[str, Any]) -> None:
+        if values in self._left:
+            self._left.remove(values)
+
+    def tell(self, number: int, state: TrialState, reports: dict[int, float]) -> None:
+        """Nothing: a grid does not learn."""
+
+
+def gp(seed: int) -> BaseSampler:
+    """A Gaussian process; it learns from trials at full fidelity alone."""
+    return GPSampler(seed=seed)
+
+
+def cmaes(seed: int) -> BaseSampler:
+    """CMA-ES over the numbers, TPE over the choices; a stopped trial counts with its last measurement."""
+    choices = TPESampler(seed=seed, constant_liar=True, multivariate=False)
+    return CmaEsSampler(
+        seed=seed, independent_sampler=choices, warn_independent_sampling=False, consider_pruned_trials=True
+    )

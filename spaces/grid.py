@@ -1,0 +1,58 @@
+"""Grids: every config of a space whose values are listed."""
+
+from typing import Any
+
+from spaces.errors import InputError
+from spaces.joint import JointSpace
+from spaces.points import parameters
+
+GRID_LIMIT = 100_000
+
+
+def grid_of(space: JointSpace) -> list[dict[str, Any]]:
+    """The parameters of every config of `space`, found by taking every turn of its tree once.
+
+    Raises:
+        InputError: If a parameter has a range instead of listed values, or there are more than `GRID_LIMIT` configs.
+    """
+    found, turns = [], list[int]()
+    while True:
+        walk = _Walk(turns)
+        found.append(parameters(space.suggest(walk)))
+        if len(found) > GRID_LIMIT:
+            raise InputError(f"sampler grid: the space has more than {GRID_LIMIT} configs; list fewer values")
+        turns = [turn for turn, _ in walk.taken]
+        while turns and turns[-1] + 1 == walk.taken[len(turns) - 1][1]:
+            turns.pop()
+        if not turns:
+            return found
+        turns[-1] += 1
+
+
+class _Walk:
+    """Answers a space by the turns it is given, then always by the first choice."""
+
+    def __init__(self, turns: list[int]) -> None:
+        self._turns = turns
+        self.taken: list[tuple[int, int]] = []
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        place = len(self.taken)
+        turn = self._turns[place] if place < len(self._turns) else 0
+        self.taken.append((turn, len(choices)))
+        return choices[turn]
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        return float(_only(name, low, high))
+
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
+        return int(_only(name, low, high))
+
+
+def _only(name: str, low: float, high: float) -> float:
+    if low < high:
+        raise InputError(
+            f"sampler grid: space.{name} is the range {low:g} to {high:g}, but a grid needs listed values; "
+            f"list those to try, for example [{low:g}, {high:g}]"
+        )
+    return low

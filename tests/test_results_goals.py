@@ -1,0 +1,133 @@
+"""Objectives, constraints and the Pareto front."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from results.front import front_json, pareto_front
+from results.goals import Constraint, Goals, parse_constraint
+from results.journal import Journal
+from results.leaderboard import TrialRecord, incumbent, ranked, trials_of
+from results.run_folder import RunFolder
+from results.schema import Event, Measurement, Status, TrialEnd, TrialStart
+from search.cli import main
+from search.plan import validate_plan, write_plan
+from spaces.family import Family
+from spaces.svm import SvmConfig
+
+TWO = Goals(objectives=("val_accuracy", "latency_ms"))
+
+
+def events(values: list[tuple[float, float]]) -> list[Event]:
+    """Finished trials with these accuracies and latencies."""
+    found: list[Event] = []
+    for trial, (accuracy, latency) in enumerate(values):
+        config = SvmConfig().model_dump(mode="json")
+        found += [
+            TrialStart(trial=trial, time=0, family=Family.SVM, config=config, seed=0),
+            Measurement(
+                trial=trial,
+                time=1,
+                fidelity=27,
+                val_accuracy=accuracy,
+                val_macro_f1=accuracy,
+                val_log_loss=1,
+                val_recall=(0.5, 0.5, 0.5),
+                fit_seconds=1,
+                total_seconds=1,
+                images_per_second=1,
+                cache_hit=True,
+                latency_ms=latency,
+                checkpoint="x",
+            ),
+            TrialEnd(trial=trial, time=2, status=Status.FINISHED),
+        ]
+    return found
+
+
+def records(values: list[tuple[float, float]]) -> list[TrialRecord]:
+    return trials_of(events(values))
+
+
+def test_a_front_by_hand():
+    values = [(0.7, 30.0), (0.6, 10.0), (0.6, 20.0), (0.5, 5.0), (0.65, 30.0), (0.6, 10.0)]
+    assert [record.trial for record in pareto_front(records(values), TWO)] == [0, 1, 5, 3]
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0.1, 100)), max_size=30))
+def test_nothing_beats_the_front_and_all_others_are_beaten(values):
+    chosen = {record.trial for record in pareto_front(records(values), TWO)}
+    for trial, (accuracy, latency) in enumerate(values):
+        beaten = any(a >= accuracy and ms <= latency and (a, ms) != (accuracy, latency) for a, ms in values)
+        assert (trial not in chosen) is beaten
+
+
+def test_constraints_decide_who_may_win():
+    found = records([(0.7, 30.0), (0.6, 10.0)])
+    goals = Goals(constraints=("latency_ms <= 20",))
+    assert incumbent(found).trial == 0
+    assert incumbent(found, goals).trial == 1
+    assert [record.trial for record in ranked(found, goals)] == [1, 0]
+    assert incumbent(found, Goals(constraints=("latency_ms <= 1",))) is None
+
+
+def test_the_first_objective_ranks():
+    found = records([(0.7, 30.0), (0.6, 10.0)])
+    assert incumbent(found, Goals(objectives=("latency_ms", "val_accuracy"))).trial == 1
+
+
+def test_constraints_are_read():
+    assert parse_constraint("latency_ms <= 20") == Constraint("latency_ms", 1, 20.0)
+    assert parse_constraint("val_accuracy>=0.7") == Constraint("val_accuracy", -1, 0.7)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("latency_ms < 20", "reads like `latency_ms <= 20`"),
+        ("speed <= 20", "'speed' is not measured; a constraint limits one of val_accuracy"),
+        ("latency_ms <= 1e", "the limit of a constraint is a number; received '1e'"),
+    ],
+)
+def test_other_constraints_are_refused(text, sentence):
+    with pytest.raises(ValidationError, match=sentence):
+        Goals(constraints=(text,))
+
+
+def test_an_objective_is_named_once():
+    with pytest.raises(ValidationError, match="named twice"):
+        Goals(objectives=("latency_ms", "latency_ms"))
+
+
+def test_results_show_the_front(tmp_path: Path, capsys):
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    write_plan(validate_plan({"budget": {"trials": 3}, "objectives": ["val_accuracy", "latency_ms"]}, "test"), run.plan)
+    with Journal(run.measurements) as journal:
+        for event in events([(0.7, 30.0), (0.6, 10.0), (0.5, 20.0)]):
+            journal.append(event)
+    assert [row["latency_ms"] for row in front_json(run)] == [30.0, 10.0]
+    for arguments in (["results", str(run.path), "--json"], ["results", str(run.path)]):
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        assert end.value.code == 0
+    out = capsys.readouterr().out
+    assert [row["trial"] for row in json.loads(out.splitlines()[0])["front"]] == [0, 1]
+    assert "Pareto front" in out
+
+
+def test_different_goals_are_not_ranked_together(tmp_path: Path, capsys):
+    paths = []
+    for name, objective in (("a", "val_accuracy"), ("b", "val_macro_f1")):
+        run = RunFolder(tmp_path / name)
+        run.path.mkdir()
+        write_plan(validate_plan({"budget": {"trials": 3}, "objectives": [objective]}, "test"), run.plan)
+        paths.append(str(run.path))
+    with pytest.raises(SystemExit) as end:
+        main(["results", *paths])
+    assert end.value.code == 2
+    assert "searched for different things" in " ".join(capsys.readouterr().err.split())

@@ -1,0 +1,170 @@
+"""Samplers, objectives and earlier runs: what the searcher suggests and what its study is told."""
+
+import pytest
+from engine_run import Run, plan_of, report, run_to_end
+from optuna.trial import TrialState
+
+from results.leaderboard import trials_of
+from results.schema import Status
+from search.plan import Plan
+from search.simulation import simulate
+from search.warm_start import EarlierTrial
+from spaces.errors import InputError
+from spaces.family import Family
+from spaces.grid import grid_of
+from spaces.joint import JointSpace
+from spaces.svm import SvmConfig
+from trainables.synthetic import SyntheticCurves
+
+LISTED = {
+    "families": ["svm", "forest"],
+    "svm": {
+        "kernel": ["linear", "rbf"],
+        "C": [1.0, 10.0],
+        "gamma": [0.5, 1.0, 2.0],
+        "class_weight": "balanced",
+        "features": {"kind": "pixels", "contrast": "none", "pca": 0, "mirror": False, "flip": False},
+    },
+    "forest": {
+        "depth": [4, 8],
+        "min_samples_leaf": 1,
+        "max_features": 0.1,
+        "criterion": "gini",
+        "class_weight": "balanced",
+        "features": {"kind": "pixels", "contrast": "none", "pca": 0, "mirror": False, "flip": False},
+    },
+}
+
+
+def simulated(plan: Plan) -> list[dict[str, object]]:
+    events = simulate(plan, SyntheticCurves(plan.fidelity).curve, {"CPU": 1.0})
+    return [record.config for record in trials_of(events)]
+
+
+@pytest.mark.parametrize("sampler", [pytest.param("gp", marks=pytest.mark.slow), "cmaes"])
+def test_each_family_has_a_study_and_one_worker_repeats_itself(sampler):
+    plan = plan_of(sampler=sampler, scheduler="none", startup_trials=6, budget={"trials": 24})
+    configs = simulated(plan)
+    assert simulated(plan) == configs
+    assert {config["family"] for config in configs} == set(Family)
+    assert len({str(config) for config in configs}) == 24
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "random"])
+def test_a_killed_search_goes_on_whatever_the_sampler(tmp_path, sampler):
+    plan = plan_of(sampler=sampler, points=[{"family": "svm", "kernel": "linear"}], budget={"trials": 10})
+    run = Run(tmp_path, plan, concurrency=1)
+    for reports in (2, 4):
+        run_to_end(run.session(), reports)
+    engine = run.session()
+    run_to_end(engine)
+    assert len(engine.trials) == 10 == len(run.study())
+    assert engine.trials[0].config["kernel"] == "linear"
+    assert all(trial.state.is_finished() for trial in run.study())
+
+
+def test_a_grid_takes_every_turn_of_the_tree_once():
+    grid = grid_of(JointSpace.model_validate(LISTED))
+    assert len(grid) == 2 + 2 * 3 + 2
+    assert len({str(sorted(values.items())) for values in grid}) == len(grid)
+
+
+def test_a_grid_search_ends_with_its_last_config(tmp_path):
+    run = Run(tmp_path, plan_of(sampler="grid", space=LISTED, budget={"trials": 1000}), concurrency=2)
+    run_to_end(run.session(), 9)
+    engine = run.session()
+    run_to_end(engine)
+    assert engine.is_exhausted
+    assert len({str(record.config) for record in engine.trials.values()}) == 10 == len(engine.trials)
+
+
+def test_a_grid_needs_listed_values():
+    with pytest.raises(InputError, match=r"space.svm.C is the range 0.03 to 100, but a grid needs listed values"):
+        plan_of(sampler="grid")
+
+
+@pytest.mark.parametrize("fields", [{"objectives": ["val_accuracy", "latency_ms"]}, {"constraints": ["model_mb <= 3"]}])
+def test_gp_and_cmaes_say_what_they_cannot(fields):
+    with pytest.raises(InputError, match="sampler gp: takes one objective and no constraints"):
+        plan_of(sampler="gp", **fields)
+
+
+def footprint(trial: int, fidelity: int, accuracy: float, latency: float) -> dict[str, object]:
+    return {**report(trial, fidelity, accuracy), "latency_ms": latency, "model_mb": 1.0}
+
+
+def test_with_several_objectives_stopped_trials_are_pruned_without_a_value(tmp_path):
+    run = Run(tmp_path, plan_of(objectives=["val_macro_f1", "latency_ms"], margin=0), concurrency=1)
+    engine = run.session()
+    engine.suggest()
+    for fidelity in (1, 3, 9, 27):
+        engine.report(footprint(0, fidelity, 0.6, 5.0))
+    while (assignment := engine.suggest()).config.family != "svm":
+        engine.report({"trial": assignment.trial, "failed": "test"})
+    engine.report(footprint(assignment.trial, 1, 0.5, 2.0))
+    for study in (run.study(), _restudied(run)):
+        first, last = study[0], study[assignment.trial]
+        assert (first.state, first.values) == (TrialState.COMPLETE, [0.6, 5.0])
+        assert (last.state, last.values) == (TrialState.PRUNED, None)
+        assert last.user_attrs["measured"] == [1, 0.5, 2.0]
+        assert not last.intermediate_values
+
+
+def _restudied(run: Run):
+    run.session()
+    return run.study()
+
+
+def test_a_trial_that_breaks_a_constraint_is_no_incumbent_and_tpe_hears_of_it(tmp_path):
+    run = Run(tmp_path, plan_of(constraints=["latency_ms <= 20"], scheduler="none"), concurrency=1)
+    engine = run.session()
+    for trial, (accuracy, latency) in enumerate([(0.6, 10.0), (0.9, 30.0), (0.7, 20.0)]):
+        assert engine.suggest().trial == trial
+        for fidelity in (1, 3, 9, 27):
+            engine.report(footprint(trial, fidelity, accuracy, latency))
+    assert engine.incumbent.trial == 2
+    for study in (run.study(), _restudied(run)):
+        assert [list(trial.constraints.values()) for trial in study] == [[-10.0], [10.0], [0.0]]
+
+
+def test_tpe_avoids_what_breaks_a_constraint():
+    def share_within(constraints: list[str]) -> float:
+        plan = plan_of(constraints=constraints, scheduler="none", startup_trials=15, budget={"trials": 60})
+        curves = SyntheticCurves(plan.fidelity)
+        records = trials_of(simulate(plan, curves.curve, {"CPU": 1.0}))[30:]
+        return sum(record.measurements[-1].latency_ms <= 12 for record in records) / len(records)
+
+    assert share_within(["latency_ms <= 12"]) > share_within([]) + 0.1
+
+
+def earlier(kernel: str, value: float, *, is_point: bool = False) -> EarlierTrial:
+    config = SvmConfig(kernel=kernel, features={"kind": "pixels"}).model_dump(mode="json")
+    return EarlierTrial(config=config, status=Status.STOPPED, reports={0: value}, is_point=is_point)
+
+
+def test_earlier_trials_stand_at_the_head_of_the_study_and_the_best_is_tried_first(tmp_path):
+    known = [earlier("rbf", 0.7, is_point=True), earlier("linear", 0.6)]
+    run = Run(tmp_path, plan_of(startup_trials=3), concurrency=1, earlier=known)
+    run_to_end(run.session(), 3)
+    engine = run.session()
+    run_to_end(engine)
+    assert sorted(engine.trials) == list(range(12))
+    assert engine.trials[0].config["kernel"] == "rbf"
+    study = run.study()
+    assert len(study) == 14
+    assert [trial.user_attrs.get("earlier") for trial in study[:3]] == [True, True, None]
+    assert study[2].params["svm.kernel"] == "rbf"
+    assert study[0].intermediate_values == {0: 0.7}
+
+
+def test_where_a_gpu_is_idle_a_family_that_uses_it_comes_next(tmp_path):
+    run = Run(tmp_path, plan_of(budget={"trials": 60}, startup_trials=1), concurrency=4, gpus=1)
+    engine = run.session()
+    live: list[int] = []
+    for _ in range(40):
+        while (assignment := engine.suggest()) is not None:
+            live.append(assignment.trial)
+        families = [engine.trials[trial].family for trial in live]
+        assert families.count(Family.RESNET) == 1
+        assert len(families) == 4
+        engine.report({"trial": live.pop(0), "failed": "test"})

@@ -1,0 +1,71 @@
+"""What a search learns from earlier runs."""
+
+import json
+from pathlib import Path
+
+import pytest
+from recorded_run import run_of_three
+
+from results.run_folder import RunFolder
+from results.schema import Status
+from search.plan import Plan, validate_plan
+from search.warm_start import BELOW_ALL, earlier_trials
+from spaces.errors import InputError
+
+DATA = {"fingerprint": "f", "split": "s"}
+
+
+def run_on(path: Path, data: dict[str, str]) -> RunFolder:
+    run = run_of_three(path)
+    run.provenance.write_text(json.dumps({**json.loads(run.provenance.read_text()), "data": data}))
+    return run
+
+
+def plan_from(run: RunFolder, **fields: object) -> Plan:
+    return validate_plan({"budget": {"trials": 9}, "warm_start": [str(run.path)], **fields}, "test")
+
+
+def new_run(tmp_path: Path) -> RunFolder:
+    run = RunFolder(tmp_path / "new")
+    run.path.mkdir()
+    return run
+
+
+def test_the_same_data_keep_fidelities_and_ends(tmp_path):
+    plan = plan_from(run_on(tmp_path / "old", DATA))
+    found, sentences = earlier_trials(plan, new_run(tmp_path), "f", "s")
+    assert [(trial.status, trial.reports, trial.is_point) for trial in found] == [
+        (Status.FINISHED, {27: 0.5}, True),
+        (Status.STOPPED, {3: 0.5}, False),
+        (Status.STOPPED, {1: 0.5}, False),
+    ]
+    assert "3 of 3 trials lie in this space; the same data" in sentences[0]
+
+
+@pytest.mark.parametrize(
+    ("data", "fields"), [({"fingerprint": "other", "split": "s"}, {}), (DATA, {"fidelity": {"maximum": 9}})]
+)
+def test_other_data_or_rungs_rank_below_all_own_trials(tmp_path, data, fields):
+    plan = plan_from(run_on(tmp_path / "old", data), **fields)
+    found, sentences = earlier_trials(plan, new_run(tmp_path), "f", "s")
+    assert {trial.status for trial in found} == {Status.STOPPED}
+    assert all(trial.reports == {BELOW_ALL: 0.5} for trial in found)
+    assert [trial.is_point for trial in found] == [True, False, False]
+    assert "rank below this run's own trials" in sentences[0]
+
+
+def test_trials_outside_the_space_are_left_out_and_it_is_said(tmp_path):
+    plan = plan_from(run_on(tmp_path / "old", DATA), space={"svm": {"kernel": "linear"}})
+    found, sentences = earlier_trials(plan, new_run(tmp_path), "f", "s")
+    assert not found
+    assert "0 of 3 trials lie in this space" in sentences[0]
+
+
+def test_a_resume_needs_the_earlier_run_no_more(tmp_path):
+    old, new = run_on(tmp_path / "old", DATA), new_run(tmp_path)
+    plan = plan_from(old)
+    found, _ = earlier_trials(plan, new, "f", "s")
+    old.plan.unlink()
+    assert earlier_trials(plan, new, "f", "s") == (found, [])
+    with pytest.raises(InputError, match="no run here"):
+        earlier_trials(plan, RunFolder(tmp_path / "third"), "f", "s")
