@@ -11,6 +11,7 @@ import argparse
 import heapq
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -30,6 +31,7 @@ HERE = Path(__file__).parent
 WORKERS = 2
 OURS = {
     "ours": [],
+    "ours, shared rungs": ["rungs=shared"],
     "ours, promotion": ["promotion=true"],
     "ours, rungs in seconds": ["rungs=seconds", "first_seconds=0.5"],
     "ours, hyperband": ["scheduler=hyperband"],
@@ -142,6 +144,15 @@ def time_to(curves: NDArray[np.float64], level: float, moments: NDArray[np.float
     return float(moments[reached.argmax()]) if reached.any() else float("nan")
 
 
+def show(name: str, curves: NDArray[np.float64]) -> None:
+    low, middle, high = np.percentile(curves[:, -1], (25, 50, 75))
+    parts = ", ".join(f"{np.median(curves[:, MOMENTS * part // 8 - 1]):.4f}" for part in (1, 2, 4))
+    print(
+        f"{name:<24} final median {middle:.4f} (quartiles {low:.4f}, {high:.4f}); after 1/8, 1/4, 1/2: {parts}",
+        flush=True,
+    )
+
+
 def picture(found: dict[str, NDArray[np.float64]], moments: NDArray[np.float64], path: Path) -> None:
     """Draw medians and quartiles of the anytime curves."""
     import matplotlib as mpl
@@ -187,14 +198,11 @@ def main() -> None:
             flags = {"budget.minutes": arguments.minutes, "budget.trials": None}
             plan = read_plan(HERE / "search_quality.yaml", settings, flags)
             found[name] = curves_of(lambda each: ours(each, table), plan, arguments.seeds, moments)
+            show(name, found[name])
     for name, (sampler, stops) in OTHERS.items():
-        found[name] = curves_of(
-            lambda each, s=sampler, t=stops: others(each, table, s, t), plan, arguments.seeds, moments
-        )
-    for name, each in found.items():
-        low, middle, high = np.percentile(each[:, -1], (25, 50, 75))
-        half = np.median(each[:, MOMENTS // 2])
-        print(f"{name:<24} final median {middle:.4f} (quartiles {low:.4f}, {high:.4f}), at half time {half:.4f}")
+        search = partial(others, table=table, sampler=sampler, stops=stops)
+        found[name] = curves_of(search, plan, arguments.seeds, moments)
+        show(name, found[name])
     for name, each in found.items():
         if name not in OTHERS:
             for other in (STOCK, RANDOM):

@@ -49,6 +49,6 @@ class Quota:
         kept = self._kept[record.family]
         kept.append(record)
         if len(kept) > self._most:
-            worst = max(kept, key=lambda kept: rank(kept, self._goals))
+            worst = max(kept, key=lambda each: rank(each, self._goals))
             kept.remove(worst)
             checkpoints_at(self._folder, worst.trial).drop_model()

@@ -91,16 +91,19 @@ class Room:
         Where some families take GPUs and some do not, it is those of the kind that is further from as many trials as
         fit at once, GPUs first; otherwise all families.
         """
-        running = tuple(running)
+        busy = tuple(running)
         kinds = [
             [family for family in self._families if bool(self._shapes[family].gpus) is gpu] for gpu in (True, False)
         ]
         if not all(kinds):
             return self._families
-        return tuple(min(kinds, key=lambda kind: sum(family in kind for family in running) / self._at_once(kind)))
+        freer: list[Family] = min(kinds, key=lambda kind: self._share_used(kind, busy))
+        return tuple(freer)
 
-    def _at_once(self, families: Iterable[Family]) -> int:
-        return max(self._most[self._shapes[family]] for family in families)
+    def _share_used(self, kind: Sequence[Family], running: Sequence[Family]) -> float:
+        """Trials of the families `kind` among `running`, as a share of those that fit at once."""
+        most = max(self._most[self._shapes[family]] for family in kind)
+        return sum(family in kind for family in running) / most if most else float("inf")
 
     def is_full(self, running: Iterable[Family]) -> bool:
         """Whether no family fits beside `running`."""

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from drawn_faces import drawn_faces
 
-from results.leaderboard import TrialRecord
-from results.schema import Status
+from results.goals import Goals
+from results.leaderboard import ACCURACY, TrialRecord
+from results.schema import Measurement, Status
 from search.quota import Quota
 from spaces.family import Family
 from spaces.svm import SvmConfig
@@ -16,6 +17,24 @@ from trainables.checkpoint import TrialCheckpoints
 from trainables.fake import FakeLearner
 
 TASK = Task(drawn_faces(30, seed=1))
+
+
+def measurement(trial: int, fidelity: int, accuracy: float) -> Measurement:
+    return Measurement(
+        trial=trial,
+        time=0.0,
+        fidelity=fidelity,
+        val_accuracy=accuracy,
+        val_macro_f1=accuracy,
+        val_log_loss=1.0,
+        val_recall=(accuracy,) * 3,
+        fit_seconds=1.0,
+        total_seconds=1.0,
+        images_per_second=1.0,
+        cache_hit=True,
+        model_mb=10 * accuracy,
+        checkpoint="x",
+    )
 
 
 class Trials:
@@ -41,7 +60,7 @@ class Trials:
             seconds=1.0,
             seed=0,
             reason="",
-            measurements=(),
+            measurements=(measurement(trial, fidelity, accuracy),) if fidelity else (),
         )
         self.records[trial] = record
         if fidelity:
@@ -59,8 +78,15 @@ def trials(tmp_path) -> Trials:
     return Trials(tmp_path)
 
 
-def quota(trials: Trials, most: int = 2) -> Quota:
-    return Quota(str(trials.folder), most, trials.records.__getitem__)
+def quota(trials: Trials, most: int = 2, goals: Goals = ACCURACY) -> Quota:
+    return Quota(str(trials.folder), most, trials.records.__getitem__, goals)
+
+
+def test_a_model_that_breaks_a_constraint_makes_room(trials):
+    kept = quota(trials, goals=Goals(constraints=("model_mb <= 6.5",)))
+    for accuracy in (0.5, 0.7, 0.6, 0.8):
+        kept.end(trials.add(accuracy))
+    assert trials.with_models() == {0, 2}
 
 
 def test_the_best_of_each_family_are_kept_and_probabilities_of_all(trials):

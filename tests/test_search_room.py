@@ -62,6 +62,18 @@ def test_more_than_one_gpu_is_a_whole_number():
         Resources.model_validate({"resnet": {"gpus": 1.5}})
 
 
+def test_neither_gpus_nor_cpus_stand_idle():
+    mixed = room({"CPU": 4, "GPU": 1})
+    assert mixed.idle([]) == (RESNET,)
+    assert mixed.idle([RESNET]) == (SVM,)
+    assert mixed.idle([RESNET, SVM, SVM]) == (SVM,)
+    assert mixed.idle([SVM, SVM, SVM]) == (RESNET,)
+    shared = room({"CPU": 4, "GPU": 1}, resnet={"gpus": 0.25})
+    assert shared.idle([RESNET]) == (SVM,)
+    assert shared.idle([RESNET, SVM]) == (RESNET,)
+    assert room({"CPU": 4}, resnet={"cpus": 2}).idle([SVM]) == (SVM, RESNET)
+
+
 def test_machines_come_and_go_but_a_trial_stays_what_it_is():
     changing = room({"CPU": 2}, resnet={"cpus": 2})
     assert not changing.fits(RESNET, [SVM])
@@ -77,15 +89,3 @@ def test_a_cluster_that_grows_need_hold_nothing_yet():
     assert empty.is_full([])
     empty.update([{"CPU": 1}])
     assert empty.fits(SVM, [])
-
-
-def test_neither_gpus_nor_cpus_stand_idle():
-    mixed = room({"CPU": 4, "GPU": 1})
-    assert mixed.idle([]) == (RESNET,)
-    assert mixed.idle([RESNET]) == (SVM,)
-    assert mixed.idle([RESNET, SVM, SVM]) == (SVM,)
-    assert mixed.idle([SVM, SVM, SVM]) == (RESNET,)
-    shared = room({"CPU": 4, "GPU": 1}, resnet={"gpus": 0.25})
-    assert shared.idle([RESNET]) == (SVM,)
-    assert shared.idle([RESNET, SVM]) == (RESNET,)
-    assert room({"CPU": 4}, resnet={"cpus": 2}).idle([SVM]) == (SVM, RESNET)
