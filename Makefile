@@ -13,7 +13,7 @@ ifneq ($(origin NAME),command line)
 NAME := $(basename $(notdir $(PLAN)))-$(shell date +%Y%m%d-%H%M%S)
 endif
 
-.PHONY: search test test-slow lint lock environment clean
+.PHONY: search test test-slow screenshots lint lock environment clean
 
 search: $(READY)
 	@$(BIN)/fertune search $(PLAN) $(if $(DATA),--data "$(DATA)") --name $(NAME)
@@ -25,6 +25,11 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+# The pictures in docs/, as tests take them in a real Chromium.
+screenshots: $(READY)
+	FERTUNE_SCREENSHOTS=docs $(BIN)/python -m pytest tests/test_results_report_browser.py tests/test_search_board.py \
+		tests/test_results_demo.py -k "browser or report or page"
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -50,14 +50,14 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
     data = load_training(spec, cache)
     print(f"{len(data.train)} training and {len(data.validation)} validation faces, {len(points)} configs", flush=True)
     job = Job(
-        checkpoints=folder / "checkpoints",
+        checkpoints=str(folder / "checkpoints"),
         data=spec,
         fingerprint=data.fingerprint,
         split=data.split,
         cache=cache,
         scale=plans["on"].fidelity,
         threads=dict.fromkeys(Family, 1),
-        weights={weights_key("resnet18", "faces"): Path(weights).resolve()},
+        weights={weights_key("resnet18", "faces"): str(Path(weights).resolve())},
     )
     run(job, points[:3])  # libraries are loaded and warm
     found = {name: side(job, plan, points) for name, plan in plans.items()}

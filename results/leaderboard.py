@@ -158,7 +158,12 @@ def leaderboard(runs: Sequence[RunFolder]) -> pd.DataFrame:
     Raises:
         InputError: If a run's measurements are damaged.
     """
-    rows = [[getattr(record, column) for column in COLUMNS] for record in ranked(trials_in(runs), goals_of(runs))]
+    return frame(trials_in(runs), goals_of(runs))
+
+
+def frame(records: Iterable[TrialRecord], goals: Goals = ACCURACY) -> pd.DataFrame:
+    """`records` as a leaderboard."""
+    rows = [[getattr(record, column) for column in COLUMNS] for record in ranked(records, goals)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -167,16 +172,17 @@ def record_json(record: TrialRecord) -> dict[str, Any]:
     return {column: getattr(record, column) for column in COLUMNS if column not in ("run", "val_log_loss")}
 
 
-def results_json(runs: Sequence[RunFolder]) -> dict[str, Any]:
+def results_json(runs: Sequence[RunFolder], records: Iterable[TrialRecord]) -> dict[str, Any]:
     """What `results --json` prints: `runs`, `trials` (best first) and `incumbent` (one of them, or None).
 
     Given several runs, each trial has the key `run` as well, since numbers repeat from run to run.
 
-    Raises:
-        InputError: If a run's measurements are damaged.
+    Args:
+        runs: The runs.
+        records: Those of their trials that are asked for.
     """
     goals = goals_of(runs)
-    records = ranked(trials_in(runs), goals)
+    records = ranked(records, goals)
     trials = [record_json(record) | ({"run": record.run} if len(runs) > 1 else {}) for record in records]
     best = incumbent(records, goals)
     return {

@@ -117,7 +117,7 @@ class _Workshop:
         """Train the config of `record` to full fidelity with `seed` and measure it on the split's validation faces."""
         data = self._data = self._data or load_training(self._spec, self._cache)
         config, scale = parse_config(record.config), self._run.fidelity()
-        weights = self._weights(_start_of(record))
+        weights = starting_weights(self._run, record, self._spec, self._cache, self._threads, self._say)
         refit = Refit(
             trial=record.trial, seed=seed, split=self._spec.protocol.seed, accuracy=None, confusion=None, seconds=0
         )
@@ -136,23 +136,34 @@ class _Workshop:
         spent = time.perf_counter() - began
         return refit.model_copy(update={"accuracy": scores.accuracy, "confusion": scores.confusion, "seconds": spent})
 
-    def _weights(self, start: tuple[str, str] | None) -> dict[str, Path]:
-        """Files for `Task.weights`: `faces` weights of this split; the learner finds all others by itself."""
-        if start is None or start[1] != "faces":
-            return {}
-        from trainables.pretraining import pretrained
-        from trainables.weights import weights_key
 
-        def listen(share: float, loss: float) -> bool:
-            self._say(f"pretraining for split {self._spec.protocol.seed}: {share:.0%} done, training loss {loss:.3f}")
-            return True
+def starting_weights(
+    run: RunFolder, record: TrialRecord, spec: DataSpec, cache: Path, threads: int, say: Callable[[str], None]
+) -> dict[str, Path]:
+    """Files for `Task.weights` of a fit of `record` on the training faces of `spec`: `faces` weights of that split.
 
-        data = load_pretraining(self._spec, self._cache)
-        try:
-            path = pretrained(self._run.pretraining(), data, self._cache, self._threads, listen)
-        except TrainingError as error:
-            raise InputError(f"pretraining for split {self._spec.protocol.seed}: {error}") from error
-        return {weights_key(*start): path.resolve()}
+    They are pretrained unless they are in the cache. The learner finds all others by itself.
+
+    Raises:
+        InputError: If pretraining failed.
+    """
+    start = _start_of(record)
+    if start is None or start[1] != "faces":
+        return {}
+    from trainables.pretraining import pretrained
+    from trainables.weights import weights_key
+
+    split = spec.protocol.seed
+
+    def listen(share: float, loss: float) -> bool:
+        say(f"pretraining for split {split}: {share:.0%} done, training loss {loss:.3f}")
+        return True
+
+    try:
+        path = pretrained(run.pretraining(), load_pretraining(spec, cache), cache, threads, listen)
+    except TrainingError as error:
+        raise InputError(f"pretraining for split {split}: {error}") from error
+    return {weights_key(*start): path.resolve()}
 
 
 def _start_of(record: TrialRecord) -> tuple[str, str] | None:

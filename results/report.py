@@ -14,12 +14,14 @@ from plotly.offline import get_plotlyjs
 
 from results.calibration import calibrate, recall_by_emotion
 from results.describe import describe
+from results.mistakes import most_confident
 from results.report_facts import Facts, Validation, duration, facts_of
 from results.report_parameters import parameters
 from results.report_plot import status_word
 from results.report_search import anytime, costs, costs_plot, learning_curves, rungs, rungs_plot
-from results.report_winner import confusion_plot, mistakes, reliability_plot
+from results.report_winner import confusion_plot, png_address, reliability_plot
 from results.run_folder import RunFolder, write_whole
+from results.selection_view import candidate_cells, ensemble_lines, reasons
 from spaces.errors import InputError
 from trainables.metrics import score
 
@@ -66,7 +68,12 @@ def render(facts: Facts) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters |= {"describe": describe, "duration": duration, "status_word": status_word}
+    environment.filters |= {
+        "describe": describe,
+        "duration": duration,
+        "png_address": png_address,
+        "status_word": status_word,
+    }
     coordinates, importances = parameters(facts)
     rows = rungs(facts)
     return environment.get_template("report.html").render(
@@ -82,6 +89,7 @@ def render(facts: Facts) -> str:
         rungs_plot=rungs_plot(rows),
         costs=costs(facts.records),
         costs_plot=costs_plot(facts.records),
+        selection=_selection(facts),
         test_confusion=confusion_plot(facts.reading.test.confusion) if facts.reading else None,
         provenance=_provenance(facts.run),
         plan=facts.run.plan.read_text(),
@@ -107,7 +115,21 @@ def _winner(facts: Facts) -> dict[str, Any]:
         "reliability": reliability_plot(found),
         "calibration": calibration,
         "emotions": recall_by_emotion(found.faces, found.probabilities),
-        "mistakes": mistakes(found),
+        "mistakes": most_confident(found.faces, found.probabilities),
+    }
+
+
+def _selection(facts: Facts) -> dict[str, Any] | None:
+    """What the template shows of the last selection; None if there is none, or trials have finished since."""
+    if facts.selection is None:
+        return None
+    compared = facts.selection.compared
+    return {
+        "reasons": reasons(facts.selection.winner, compared),
+        "candidates": [
+            (row["trial"] == facts.selection.winner, candidate_cells(row)) for row in compared["candidates"]
+        ],
+        "ensemble": ensemble_lines(compared["ensemble"]),
     }
 
 

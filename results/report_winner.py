@@ -2,7 +2,6 @@
 
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -12,29 +11,7 @@ from markupsafe import Markup
 from results.calibration import reliability
 from results.report_facts import Validation
 from results.report_plot import plot
-from trainables.data.faceset import CLASSES, EMOTIONS, Images
-
-MISTAKES = 24
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """A validation face that the winner was sure and wrong about.
-
-    Attributes:
-        picture: The face as a PNG in a `data:` address.
-        name: Its name in the source.
-        emotion: Its original emotion.
-        true: Its class.
-        predicted: What the winner said, `probability` how surely.
-    """
-
-    picture: str
-    name: str
-    emotion: str
-    true: str
-    predicted: str
-    probability: float
+from trainables.data.faceset import CLASSES, Images
 
 
 def confusion_plot(confusion: Sequence[Sequence[int]]) -> Markup:
@@ -84,25 +61,7 @@ def reliability_plot(validation: Validation) -> Markup:
     )
 
 
-def mistakes(validation: Validation) -> list[Mistake]:
-    """The faces that the winner got wrong with the highest probability, the surest first, at most `MISTAKES`."""
-    faces, said = validation.faces, validation.probabilities
-    predicted, sure = said.argmax(axis=1), said.max(axis=1)
-    wrong = np.flatnonzero(predicted != faces.labels)
-    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:MISTAKES]
-    return [
-        Mistake(
-            picture=_png(faces.images[place]),
-            name=faces.names[place],
-            emotion=EMOTIONS[faces.emotions[place]],
-            true=CLASSES[faces.labels[place]],
-            predicted=CLASSES[predicted[place]],
-            probability=float(sure[place]),
-        )
-        for place in worst
-    ]
-
-
-def _png(image: Images) -> str:
+def png_address(image: Images) -> str:
+    """A picture, uint8, (height, width), as a PNG in a `data:` address."""
     _, data = cv2.imencode(".png", image)
     return f"data:image/png;base64,{b64encode(data.tobytes()).decode()}"

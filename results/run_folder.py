@@ -45,6 +45,7 @@ class RunFolder:
         self.warm_start = path / "warm_start.json"
         self.leaderboard = path / "leaderboard.csv"
         self.selection = path / "selection"
+        self.refit = path / "refit"
         self.report = path / "report.html"
         self.test_readings = path / "test_readings.jsonl"
         self.lock = path / ".lock"

@@ -17,12 +17,12 @@ def render(selection: dict[str, Any]) -> Group:
     winner = selection["winner"]
     parts: list[RenderableType] = [
         Text(f"winner: trial {winner['trial']}, {winner['family']}, {describe(winner['config'])}"),
-        *(Text(line) for line in (*_reasons(selection), *_figures(selection))),
+        *(Text(line) for line in (*reasons(winner["trial"], selection), *_figures(selection))),
     ]
     if len(selection["candidates"]) > 1:
         parts.append(_candidates(selection))
     parts += [_confusion(selection["test"]), _emotions(selection["recall_by_emotion"])]
-    parts += [Text(line) for line in (_calibration(selection["calibration"]), *_ensemble(selection["ensemble"]))]
+    parts += [Text(line) for line in (_calibration(selection["calibration"]), *ensemble_lines(selection["ensemble"]))]
     if selection["warning"]:
         parts.append(Text(f"warning: {selection['warning']}", style="bold red"))
     return Group(*parts)
@@ -33,10 +33,10 @@ def with_interval(value: float, interval: Sequence[float] | None) -> str:
     return f"{value:.4f}" + (f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else "")
 
 
-def _reasons(selection: dict[str, Any]) -> list[str]:
-    """Why the winner won, where there was something to compare it with."""
+def reasons(winner: int, selection: dict[str, Any]) -> list[str]:
+    """Why the trial `winner` won, where there was something to compare it with; `selection` as `compare` returns it."""
     rows = {row["trial"]: row for row in selection["candidates"]}
-    winner, leader = selection["winner"]["trial"], selection["leader"]
+    leader = selection["leader"]
     failed = [f"trial {trial} is out: a refit failed ({row['failed']})" for trial, row in rows.items() if row["failed"]]
     if selection["runner_up"] is None:
         return failed
@@ -92,13 +92,18 @@ def _candidates(selection: dict[str, Any]) -> Table:
     for name in ("refits", "validation accuracy", "p", "seconds"):
         table.add_column(name, justify="right")
     for row in selection["candidates"]:
-        accuracy = "failed" if row["failed"] else with_interval(row["val_accuracy_mean"], row["val_accuracy_ci"])
-        p_value = "-" if row["mcnemar_p"] is None else f"{row['mcnemar_p']:.2g}"
-        refits = str(len(row["seeds"])) if row["refitted"] else "-"
-        cells = (str(row["trial"]), row["family"], describe(row["config"]), refits, accuracy, p_value)
         won = row["trial"] == selection["winner"]["trial"]
-        table.add_row(*cells, f"{row['seconds']:.1f}", style="bold" if won else None)
+        table.add_row(*candidate_cells(row), style="bold" if won else None)
     return table
+
+
+def candidate_cells(row: dict[str, Any]) -> list[str]:
+    """One of the candidates in words: trial, family, config, refits, accuracy with interval, p, seconds."""
+    accuracy = "failed" if row["failed"] else with_interval(row["val_accuracy_mean"], row["val_accuracy_ci"])
+    p_value = "-" if row["mcnemar_p"] is None else f"{row['mcnemar_p']:.2g}"
+    refits = str(len(row["seeds"])) if row["refitted"] else "-"
+    words = [str(row["trial"]), row["family"], describe(row["config"]), refits, accuracy, p_value]
+    return [*words, f"{row['seconds']:.1f}"]
 
 
 def _confusion(test: dict[str, Any]) -> Table:
@@ -130,7 +135,8 @@ def _calibration(found: dict[str, Any]) -> str:
     )
 
 
-def _ensemble(found: dict[str, Any] | None) -> list[str]:
+def ensemble_lines(found: dict[str, Any] | None) -> list[str]:
+    """What is said of an ensemble; nothing without one."""
     if found is None:
         return []
     members = ", ".join(f"trial {part['trial']} ({part['family']}) {part['weight']:.0%}" for part in found["members"])

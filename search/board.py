@@ -1,22 +1,33 @@
-"""TensorBoard: events written into the run folder while the search runs, and the server that shows them."""
+"""TensorBoard's events, written into the run folder while the search runs."""
 
-import logging
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from tensorboard.compat.proto.event_pb2 import Event as TensorBoardEvent
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from results.schema import Event, Measurement, Status, TrialEnd
+from results.mistakes import most_confident
+from results.predictions import kept_probabilities
+from results.run_folder import RunFolder
+from results.schema import Event, Measurement, Status, TrialEnd, TrialStart
+from search import hparams
 from search.engine import Engine
+from search.pictures import Picture, confusion_picture, mistakes_picture, png
 from spaces.errors import InputError
+from spaces.joint import JointSpace
+from trainables.data.faceset import Faces
+from trainables.metrics import score
 
-_REFRESH_SECONDS = 5.0
+COLUMNS = "columns"
+"""The folder that tells the columns of the HPARAMS tab."""
+
 _SCALARS = {
+    "fidelity": "fidelity",
     "validation/accuracy": "val_accuracy",
     "validation/macro_f1": "val_macro_f1",
     "validation/log_loss": "val_log_loss",
@@ -32,18 +43,28 @@ _SCALARS = {
 
 
 class Board:
-    """Writes scalars of every trial by fidelity, and of the search by wall-clock seconds.
+    """Writes scalars, hyperparameters and pictures of every trial by fidelity, and the search by wall-clock seconds.
 
     Each trial has a folder of its own, `trial-00007-svm`, so that TensorBoard shows it as a run that can be filtered by
-    family; the search has the folder `search`.
+    family; the search has the folder `search`, with its plan as text.
+
+    Args:
+        run: The run.
+        engine: Its search.
+        faces: The validation faces.
     """
 
-    def __init__(self, folder: Path, engine: Engine) -> None:
-        self._folder = folder
+    def __init__(self, run: RunFolder, engine: Engine, faces: Faces) -> None:
+        self._run = run
         self._engine = engine
+        self._faces = faces
         self._writers: dict[str, EventFileWriter] = {}
 
     def __enter__(self) -> Self:
+        now = time.time()
+        write_columns(self._run.tensorboard / COLUMNS, [self._engine.plan.space])
+        plan = f"```yaml\n{self._run.plan.read_text()}```"
+        _write(self._writer("search"), text_pb("plan", plan), int(self._engine.elapsed), now)
         return self
 
     def __exit__(
@@ -54,10 +75,15 @@ class Board:
 
     def hear(self, event: Event) -> None:
         """Write what `event` changed, so that it can be seen at once."""
-        if isinstance(event, Measurement):
+        if isinstance(event, TrialStart):
+            self._trial(event)
+        elif isinstance(event, Measurement):
+            writer = self._trial(event)
             scalars = {tag: getattr(event, field) for tag, field in _SCALARS.items()}
-            _write(self._writer(self._name(event.trial)), scalars, event.fidelity, event.time)
+            _write(writer, _scalars(scalars), event.fidelity, event.time)
+            _write(writer, self._pictures(event), event.fidelity, event.time)
         elif isinstance(event, TrialEnd):
+            _write(self._trial(event), hparams.trial_end(event.status, event.time), 0, event.time)
             self._close(self._name(event.trial))
             self._write_search(event.time)
 
@@ -65,14 +91,37 @@ class Board:
         best = self._engine.incumbent
         ended = sum(record.status is not Status.RUNNING for record in self._engine.trials.values())
         scalars = {"search/best_accuracy": best.val_accuracy if best else None, "search/trials_ended": ended}
-        _write(self._writer("search"), scalars, int(self._engine.elapsed), now)
+        _write(self._writer("search"), _scalars(scalars), int(self._engine.elapsed), now)
+
+    def _pictures(self, measured: Measurement) -> Summary:
+        """The confusion matrix at a rung and, of a trial at full fidelity, its most confident mistakes."""
+        record = self._engine.trials[measured.trial]
+        try:
+            probabilities = kept_probabilities(self._run, record, self._faces.labels)
+        except InputError as error:  # a picture is not worth a search
+            return text_pb("pictures", f"not drawn: {error}")
+        pictures = {"confusion": confusion_picture(score(self._faces.labels, probabilities).confusion)}
+        if measured.fidelity == self._engine.plan.fidelity.maximum:
+            mistakes = mistakes_picture(most_confident(self._faces, probabilities))
+            pictures |= {} if mistakes is None else {"most_confident_mistakes": mistakes}
+        return Summary(value=[_image(tag, picture) for tag, picture in pictures.items()])
 
     def _name(self, trial: int) -> str:
         return f"trial-{trial:05d}-{self._engine.trials[trial].family}"
 
+    def _trial(self, event: TrialStart | Measurement | TrialEnd) -> EventFileWriter:
+        """The writer of a trial; it tells the trial's hyperparameters first, in every session that hears of it."""
+        name = self._name(event.trial)
+        is_new = name not in self._writers
+        writer = self._writer(name)
+        if is_new:
+            record = self._engine.trials[event.trial]
+            _write(writer, hparams.trial_start(self._engine.plan.space, record, event.time), 0, event.time)
+        return writer
+
     def _writer(self, name: str) -> EventFileWriter:
         if name not in self._writers:
-            self._writers[name] = EventFileWriter(str(self._folder / name))
+            self._writers[name] = EventFileWriter(str(self._run.tensorboard / name))
         return self._writers[name]
 
     def _close(self, name: str) -> None:
@@ -80,41 +129,25 @@ class Board:
             self._writers.pop(name).close()
 
 
-def _write(writer: EventFileWriter, scalars: dict[str, float | None], step: int, now: float) -> None:
+def write_columns(folder: Path, spaces: Iterable[JointSpace]) -> None:
+    """Tell in `folder` the columns that the HPARAMS tab has for searches of `spaces`."""
+    writer = EventFileWriter(str(folder))
+    _write(writer, hparams.columns(spaces), 0, time.time())
+    writer.close()
+
+
+def _scalars(scalars: dict[str, float | None]) -> Summary:
     values = [Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items() if value is not None]
-    writer.add_event(TensorBoardEvent(wall_time=now, step=step, summary=Summary(value=values)))
+    return Summary(value=values)
+
+
+def _image(tag: str, picture: Picture) -> Summary.Value:
+    height, width, *_ = picture.shape
+    colours = 1 if picture.ndim == 2 else 3
+    image = Summary.Image(height=height, width=width, colorspace=colours, encoded_image_string=png(picture))
+    return Summary.Value(tag=tag, image=image)
+
+
+def _write(writer: EventFileWriter, summary: Summary, step: int, now: float) -> None:
+    writer.add_event(TensorBoardEvent(wall_time=now, step=step, summary=summary))
     writer.flush()
-
-
-def serve(folder: Path, port: int) -> str:
-    """Start TensorBoard on loopback in this process; returns its address.
-
-    Args:
-        folder: A run's TensorBoard folder.
-        port: The port, 0 for any free one.
-
-    Raises:
-        InputError: If there are no events or the port is taken.
-    """
-    from tensorboard import program
-
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no TensorBoard events here yet; they come with the first measurement")
-    logging.getLogger("tensorboard").setLevel(logging.ERROR)
-    server = program.TensorBoard()
-    server.configure(logdir=str(folder), host="127.0.0.1", port=port, reload_interval=2)
-    try:
-        address: str = server.launch()
-    except (OSError, SystemExit, program.TensorBoardServerException) as error:
-        raise InputError(f"port {port} cannot be used for TensorBoard ({error}); choose another with --port") from error
-    return address
-
-
-def wait_until_interrupted(refresh: Callable[[], None]) -> None:
-    """Sleep until Ctrl-C; call `refresh` every few seconds."""
-    try:
-        while True:
-            time.sleep(_REFRESH_SECONDS)
-            refresh()
-    except KeyboardInterrupt:
-        return

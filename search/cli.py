@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -19,12 +19,14 @@ from rich.text import Text
 
 from cluster.errors import ClusterError
 from results.run_folder import RunFolder
+from results.schema import Status
 from search import cli_cluster, cli_data, cli_jobs, cli_model
 from search import plan as plans
 from search.cli_output import Output
 from search.place import drive_run, open_run
 from search.run_name import checked_name
 from spaces.errors import InputError
+from spaces.family import Family
 from trainables.storage import join
 
 app = typer.Typer(
@@ -188,40 +190,62 @@ def doctor(
 
 @app.command()
 def board(
-    run: RunArgument,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The folder or URL of a run, or a folder of runs.")],
     port: Annotated[int, typer.Option(help="Port on loopback, 0 for any free one.")] = 6006,
     optuna: Annotated[bool, typer.Option("--optuna", help="Show the study in optuna-dashboard instead.")] = False,
 ) -> None:
-    """Show a run in TensorBoard or optuna-dashboard, also while it is searched."""
-    from search.board import serve, wait_until_interrupted
+    """Show a run, or a folder of runs, in TensorBoard, or a run in optuna-dashboard, also while it is searched."""
+    from search.board_server import served, wait_until_interrupted
     from search.study_board import serve_study
 
-    with open_run(run) as folder:
-        address = serve_study(folder.study, port) if optuna else serve(folder.tensorboard, port)
-        name = "optuna-dashboard" if optuna else "TensorBoard"
+    with ExitStack() as opened:
+        if optuna:
+            folder = opened.enter_context(open_run(run))
+            name, address, refresh = "optuna-dashboard", serve_study(folder.study, port), folder.refresh
+        else:
+            name, (address, refresh) = "TensorBoard", opened.enter_context(served(run, port))
         Console(soft_wrap=True).print(f"{name} is at {address} (Ctrl-C ends it)")
-        wait_until_interrupted(folder.refresh)
+        wait_until_interrupted(refresh)
 
 
 @app.command()
 def results(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders or URLs of runs.")],
+    family: Annotated[list[Family] | None, typer.Option(help="Only trials of this family; repeatable.")] = None,
+    trial_status: Annotated[
+        list[Status] | None, typer.Option("--status", help="Only trials with this status; repeatable.")
+    ] = None,
+    table: Annotated[
+        Literal["trials", "curves", "families", "rungs"],
+        typer.Option(help="`trials`, learning `curves`, or sums of `families` or their `rungs`."),
+    ] = "trials",
+    out: Annotated[Path | None, typer.Option(help="Write the table: a .csv, .parquet or .json file.")] = None,
     top: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 20,
     json: Json = False,
 ) -> None:
-    """Print the leaderboard of one or many runs."""
+    """Print the leaderboard of one or many runs, or another table of their trials."""
     from rich.console import Group
 
+    from results import aggregate, leaderboard
     from results.front import front_json, front_table
-    from results.leaderboard import leaderboard, results_json, table
 
     with ExitStack() as opened:
         folders = [opened.enter_context(open_run(run)) for run in runs]
+        goals = leaderboard.goals_of(folders)
+        records = aggregate.kept(leaderboard.trials_in(folders), family or (), trial_status or ())
         fronts = [run for run in folders if len(run.goals().objectives) > 1]
-        values = results_json(folders) if json else {}
+        rows = aggregate.frame_of(records, table, goals)
+        if out is not None:
+            aggregate.write_frame(rows, out)
+        if table != "trials":
+            values = {"runs": [run.location for run in folders], table: aggregate.values_of(rows)}
+            Output(json).show(values, aggregate.frame_view(rows, top))
+            return
+        values = leaderboard.results_json(folders, records) if json else {}
         if json and fronts:
             values["front"] = [row for run in fronts for row in front_json(run)]
-        Output(json).show(values, Group(table(leaderboard(folders), top), *(front_table(run) for run in fronts)))
+        board = leaderboard.table(leaderboard.frame(records, goals), top)
+        Output(json).show(values, Group(board, *(front_table(run) for run in fronts)))
 
 
 @app.command()
@@ -267,6 +291,25 @@ def report(
     with open_run(run, change=out is None) as folder:
         written = write_report(folder, cache_folder(), out)
     Output(json).show(written, Text(f"wrote {written['report']} ({written['bytes'] / 1e6:.1f} MB)"))
+
+
+@app.command()
+def refit(
+    run: RunArgument,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that train a resnet together; default: one a GPU, else a node.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Train the selected model once more, on training and validation faces together."""
+    from search.refit import refit as train
+
+    output = Output(json)
+    with open_run(run, change=True) as folder:
+        _check_learned(folder)
+        done = train(folder, cache_folder(), workers, lambda line: output.progress.print(Text(line), soft_wrap=True))
+    trained = f"trained on {done['images']:,} faces by {done['workers']} process{'es' * (done['workers'] > 1)}"
+    output.show(done, Text(f"trial {done['trial']} {trained} in {done['seconds']:.0f} s: {done['model']}"))
 
 
 @app.command()

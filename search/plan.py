@@ -26,6 +26,7 @@ from trainables.storage import is_url
 
 Sampler: TypeAlias = Literal["tpe", "random", "gp", "cmaes", "grid"]
 SchedulerName: TypeAlias = Literal["asha", "hyperband", "median", "none"]
+Tracker: TypeAlias = Literal["mlflow", "wandb"]
 Rungs: TypeAlias = Literal["family", "shared", "seconds"]
 
 ALL_STAGES = 5
@@ -87,6 +88,7 @@ class Plan(Section):
         models: How many models are kept of each family, the best ones; validation probabilities are always kept.
         resources: What a trial occupies, by family.
         cluster: Where the search runs.
+        track: A tracker that is told of trials as well; MLFLOW_TRACKING_URI, or wandb's own settings, say where it is.
         fake: If given, trials wait instead of learning.
     """
 
@@ -111,6 +113,7 @@ class Plan(Section):
     models: int = Field(default=10, ge=1)
     resources: Resources = Resources()
     cluster: Cluster = Cluster()
+    track: Tracker | None = None
     fake: Fake | None = None
 
     @property

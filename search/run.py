@@ -29,6 +29,7 @@ from search.provenance import provenance
 from search.quota import Quota
 from search.room import Room
 from search.searcher import Searcher
+from search.tracking import check_tracker, tracking_callbacks
 from search.warm_start import earlier_trials
 from search.weights import check_same_weights, find_weights, pretrain, weights_provenance
 from spaces.errors import InputError
@@ -82,6 +83,7 @@ def start(plan: Plan, run: RunFolder, cache: Path, console: Console) -> Outcome:
         ClusterError: If Ray cannot be started.
     """
     _check_new(run)
+    check_tracker(plan)
     console.print("reading the data ...")
     data, weights = load_training(plan.data, cache), find_weights(plan)
     try:
@@ -117,6 +119,7 @@ def resume(plan: Plan, run: RunFolder, cache: Path, console: Console) -> Outcome
     """
     with _locked(run):
         past = read_events(run.measurements)
+        check_tracker(plan)
         console.print("reading the data ...")
         data, weights = load_training(plan.data, cache), find_weights(plan)
         _check_same_data(run, data)
@@ -143,7 +146,8 @@ def _session(
             console.print(sentence, soft_wrap=True, markup=False)
         searcher = Searcher(run.study, plan, trials_of(past), earlier)
         engine = Engine(plan, searcher, past, journal.append, room)
-        with Board(run.tensorboard, engine) as board, Progress(engine, console) as progress, _interruptible(engine):
+        board = Board(run, engine, data.validation)
+        with board, Progress(engine, console) as progress, _interruptible(engine):
             engine.listen(board.hear)
             engine.listen(progress.hear)
             quota = Quota(run.checkpoints_location, plan.models, engine.trials.__getitem__, plan.goals)
@@ -219,7 +223,7 @@ def _search(
             name=run.tune.name,
             storage_path=str(run.path.resolve()),
             stop=EndOfSession(engine),
-            callbacks=[Watch(engine, tick)],
+            callbacks=[Watch(engine, tick), *tracking_callbacks(plan, run)],
             failure_config=tune.FailureConfig(max_failures=0),  # the engine hands a trial out again
             verbose=0,
         ),

@@ -73,5 +73,5 @@ def _spent(run: RunFolder, plan: Plan, records: list[TrialRecord]) -> Spend:
     sessions = run.provenance_values().get("sessions") if run.provenance.exists() else None
     if not sessions:
         return Spend(0.0, 0.0)
-    room = Room(plan.resources, sessions[-1]["hardware"]["resources"], plan.space.families)
+    room = Room(plan.resources, sessions[-1]["hardware"]["resources"], plan.space.families, grows=True)
     return spend(records, room.shape)

@@ -59,6 +59,15 @@ class Decisions(_Unpickled, FIFOScheduler):
         decision: str = TrialScheduler.CONTINUE if verdict is Verdict.GO_ON else TrialScheduler.STOP
         return decision
 
+    def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
+        """The trial for a warm worker that has become free: of those that wait, the one that was handed out last.
+
+        Tune's own choice is the first, and throws away the worker that has been starting for it the longest. Where
+        workers take longer to start than trials to run, some never got as far, and a cluster stayed half idle.
+        """
+        trials: list[TuneTrial] = tune_controller.get_trials()
+        return next((trial for trial in reversed(trials) if trial.status == TuneTrial.PENDING), None)
+
 
 class EndOfSession(_Unpickled, Stopper):
     """Ends all trials once the engine says that the session is over."""

@@ -52,6 +52,13 @@ def parameters(config: BaseModel, exclude_unset: bool = False) -> dict[str, Any]
     return {"family": family, **_flat(values, family)}
 
 
+def asked(space: JointSpace, config: BaseModel) -> dict[str, Any]:
+    """Those of `parameters` that `space` asks for on its way to `config`, none that its choices leave unused."""
+    record = _Record(parameters(config))
+    space.suggest(record)
+    return record.asked
+
+
 def _flat(values: dict[str, Any], prefix: str) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in values.items():
@@ -95,3 +102,26 @@ class _Answers:
             how = "is" if name in self._given else "is left out and by default"
             raise ValueError(f"{name} {how} {value!r}, which is not searched; allowed are {allowed}")
         return value
+
+
+class _Record:
+    """Answers the questions of a space with the parameters of a config, and remembers them."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
+        self.asked: dict[str, Any] = {}
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        return self._answer(name)
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        value: float = self._answer(name)
+        return value
+
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
+        value: int = self._answer(name)
+        return value
+
+    def _answer(self, name: str) -> Any:
+        self.asked[name] = self._values[name]
+        return self.asked[name]

@@ -2,10 +2,14 @@
 
 import random
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
+from spaces.domain import FloatRange, IntRange
 from spaces.family import Family
 from spaces.joint import JointSpace
+
+Domain: TypeAlias = FloatRange | IntRange | tuple[Any, ...]
+"""What values a parameter may take: a range, or choices."""
 
 _DRAWS = 1000
 
@@ -30,15 +34,35 @@ def parameters_of(space: JointSpace, family: Family) -> list[Parameter]:
 
     They are found by a thousand random draws, so one that hardly any config has may be missing.
     """
+    draws = _draws(space, family)
+    return [Parameter(name, _text(domain), _when(name, draws)) for name, domain in _domains(draws).items()]
+
+
+def domains_of(space: JointSpace, family: Family) -> dict[str, Domain]:
+    """The domain of each of `parameters_of`, by its name."""
+    return _domains(_draws(space, family))
+
+
+def _draws(space: JointSpace, family: Family) -> list["RandomDraw"]:
     alone = space.model_copy(update={"families": (family,)})
     draws = [RandomDraw(random.Random(number)) for number in range(_DRAWS)]  # noqa: S311 (no secret)
     for draw in draws:
         alone.suggest(draw)
-    domains: dict[str, str] = {}
+    return draws
+
+
+def _domains(draws: list["RandomDraw"]) -> dict[str, Domain]:
+    domains: dict[str, Domain] = {}
     for draw in sorted(draws, key=lambda draw: len(draw.values), reverse=True):
         domains = {**domains, **draw.domains}
     del domains["family"]
-    return [Parameter(name, domain, _when(name, draws)) for name, domain in domains.items()]
+    return domains
+
+
+def _text(domain: Domain) -> str:
+    if isinstance(domain, tuple):
+        return ", ".join(str(choice) for choice in domain)
+    return f"{domain.low:g} to {domain.high:g}{' (log)' if domain.log else ''}"
 
 
 def _when(name: str, draws: list["RandomDraw"]) -> str:
@@ -63,20 +87,20 @@ class RandomDraw:
         self._random = random_source
         self.values: dict[str, Any] = {}
         self.choices: dict[str, Any] = {}
-        self.domains: dict[str, str] = {}
+        self.domains: dict[str, Domain] = {}
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
         value = self._random.choice(choices)
-        self.domains[name] = ", ".join(str(choice) for choice in choices)
+        self.domains[name] = tuple(choices)
         self.values[name] = self.choices[name] = value
         return value
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        self.domains[name] = f"{low:g} to {high:g}{' (log)' if log else ''}"
+        self.domains[name] = FloatRange(low=low, high=high, log=log)
         self.values[name] = value = self._random.uniform(low, high)
         return value
 
     def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
-        self.domains[name] = f"{low} to {high}{' (log)' if log else ''}"
+        self.domains[name] = IntRange(low=low, high=high, log=log)
         self.values[name] = value = self._random.randint(low, high)
         return value

@@ -128,13 +128,22 @@ def test_a_node_that_joins_late_gets_work(cluster):
 
 def test_a_killed_node_costs_no_trial(cluster):
     status = cluster.json("cluster", "status")
-    job = submit(cluster, "killed", "--detach")
+    job = submit(cluster, "killed", "--set", "budget.trials=8", "--detach")
     run = cluster.folder / "runs" / "killed"
-    wait_until(lambda: len(workers(run)) >= 3, 200, lambda: cluster.run("jobs", "logs", job["job"]).stdout)
+
+    def all_work() -> bool:
+        return len({worker["node"] for worker in workers(run).values()}) >= len(status["nodes"])
+
+    wait_until(all_work, 200, lambda: cluster.run("jobs", "logs", job["job"]).stdout)
+    before, ended = workers(run), {end.trial for end in ends(run)}
     os.kill(status["nodes"][2]["pids"][0], signal.SIGKILL)  # its raylet, with which a node lives and dies
     cluster.run("jobs", "logs", "--follow", "killed")
-    assert [end.status for end in ends(run)] == [Status.FINISHED] * 6
-    assert sorted(end.trial for end in ends(run)) == list(range(6))
+    assert [end.status for end in ends(run)] == [Status.FINISHED] * 8
+    assert sorted(end.trial for end in ends(run)) == list(range(8))
+    alive, after = set(cluster.python(NODES).split()), workers(run)
+    moved = [trial for trial, worker in before.items() if worker["node"] not in alive and trial not in ended]
+    assert moved
+    assert all(after[trial]["node"] in alive for trial in moved)
     assert cluster.json("cluster", "status", code=1)["state"] == "damaged"
 
 

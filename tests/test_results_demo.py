@@ -35,7 +35,7 @@ for (const kind of ["dragenter", "dragover", "drop"])
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory, cache):
     folder = tmp_path_factory.mktemp("demo")
-    export(make_run(folder / "run<b>", cache, [TINY[Family.SVM]]), folder / "artifact", onnx=False)
+    export(make_run(folder / "quick & small", cache, [TINY[Family.SVM]]), folder / "artifact", onnx=False)
     return load_artifact(folder / "artifact")
 
 
@@ -79,8 +79,8 @@ def test_the_page_is_whole_asks_for_nothing_and_escapes_names(server):
     status, headers, body = request(server, "GET", "/")
     text = body.decode()
     assert status == 200
-    assert "run&lt;b&gt;" in text
-    assert "run<b>" not in text
+    assert "quick &amp; small" in text
+    assert "quick & small" not in text
     assert "http://" not in text
     assert "https://" not in text
     nonce = headers["Content-Security-Policy"].split("'nonce-")[1].split("'")[0]
@@ -126,11 +126,11 @@ def test_a_taken_port_is_told(server, artifact):
 
 @pytest.mark.slow
 @needs_browser
-def test_a_dropped_picture_shows_its_faces(server, artifact, tmp_path):
+def test_the_page_shows_the_faces_of_a_dropped_picture(server, artifact, tmp_path):
     (tmp_path / "two.png").write_bytes(picture())
     (tmp_path / "broken.png").write_bytes(b"no picture")
     (expected,) = Onlooker(artifact, all_faces=True).look([two_faces()])
-    with open_browser() as driver:
+    with open_browser(1280, 640) as driver:
         driver.get(server.address)
         give = driver.find_element(By.ID, "file")
         # A second input keeps the file: the page empties its own.
@@ -153,6 +153,7 @@ def test_a_dropped_picture_shows_its_faces(server, artifact, tmp_path):
         assert (box["x"] - image["x"]) / factor == pytest.approx(expected[0].face[0], abs=2)
         assert box["width"] / factor == pytest.approx(expected[0].face[2], abs=2)
 
+        driver.execute_script("arguments[0].hidden = true", kept)
         screenshot(driver, Path(os.environ.get("FERTUNE_SCREENSHOTS", tmp_path)) / "demo.png")
         phone(driver)
         assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")

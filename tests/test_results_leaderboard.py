@@ -12,7 +12,17 @@ from rich.console import Console
 
 from results.describe import describe
 from results.journal import Journal
-from results.leaderboard import COLUMNS, incumbent, leaderboard, ranked, results_json, table, trials_of, write_csv
+from results.leaderboard import (
+    COLUMNS,
+    incumbent,
+    leaderboard,
+    ranked,
+    results_json,
+    table,
+    trials_in,
+    trials_of,
+    write_csv,
+)
 from results.run_folder import RunFolder
 from results.schema import Event, Measurement, SessionStart, Status, TrialEnd, TrialStart
 from spaces.errors import InputError
@@ -151,7 +161,7 @@ def test_leaderboard_has_a_row_a_trial_in_order(run):
 
 
 def test_json_has_the_stable_keys_and_survives_json(run):
-    results = results_json([run])
+    results = results_json([run], trials_in([run]))
     assert set(results) == {"runs", "trials", "incumbent"}
     keys = ["trial", "family", "config", "status", "fidelity", "val_accuracy", "val_macro_f1", "seconds", "seed"]
     assert all(list(trial) == keys for trial in results["trials"])
@@ -163,7 +173,7 @@ def test_json_has_the_stable_keys_and_survives_json(run):
 def test_trials_of_several_runs_say_which_run(run, tmp_path):
     better = [start(0), rung(0, 27, 0.9), end(0, Status.FINISHED)]
     other = make_run(tmp_path / "second", better)
-    results = results_json([run, other])
+    results = results_json([run, other], trials_in([run, other]))
     assert results["incumbent"]["run"] == str(other.path)
     assert {trial["run"] for trial in results["trials"]} == {str(run.path), str(other.path)}
     assert "second" in shown(table(leaderboard([run, other])))
@@ -171,7 +181,7 @@ def test_trials_of_several_runs_say_which_run(run, tmp_path):
 
 def test_a_run_without_trials_has_an_empty_board(tmp_path):
     run = make_run(tmp_path / "empty", [])
-    assert results_json([run]) == {"runs": [str(run.path)], "trials": [], "incumbent": None}
+    assert results_json([run], trials_in([run])) == {"runs": [str(run.path)], "trials": [], "incumbent": None}
     assert "0 trials" in shown(table(leaderboard([run])))
     write_csv(leaderboard([run]), run.leaderboard)
     assert run.leaderboard.read_text().strip() == ",".join(COLUMNS)

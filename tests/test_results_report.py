@@ -27,6 +27,7 @@ LIMIT = 10_000_000
 SECTIONS = (
     "summary",
     "leaderboard",
+    "selection",
     "anytime",
     "learning-curves",
     "parameters",
@@ -147,6 +148,18 @@ def test_a_finished_run_has_a_figure_in_every_section(run, cache):
     assert kinds["reliability"] == ["scatter"]
     assert page.pictures["mistakes"] > 0
     assert all(page.words[section].strip() for section in SECTIONS)
+
+
+def test_the_selection_says_whom_it_compared_and_why_the_winner_won(run, cache):
+    words = " ".join(page_of(run, cache).words["selection"].split())
+    assert "Why: it" in words
+    assert "McNemar's exact test" in words
+    facts = facts_of(run, cache)
+    for row in facts.selection.compared["candidates"]:
+        low, high = row["val_accuracy_ci"]
+        assert f"{row['val_accuracy_mean']:.4f} [{low:.4f}, {high:.4f}]" in words
+    shutil.rmtree(run.selection)
+    assert "Nothing has been selected" in page_of(run, cache).words["selection"]
 
 
 def test_the_file_needs_no_network_and_is_small(run, cache):

@@ -24,6 +24,7 @@ from results.statistics import accuracy_interval, mcnemar
 from spaces.errors import InputError
 from spaces.family import Family
 from spaces.features import FeatureConfig
+from spaces.forest import ForestConfig
 from trainables.data.protocol import load_test, load_training
 from trainables.families import load_model
 from trainables.metrics import score
@@ -233,7 +234,7 @@ def test_an_ensemble_is_compared_with_the_winner(four, cache):
 
 def test_a_cheaper_equal_wins_and_counts_until_another_trial_finishes(tmp_path, cache):
     run = make_run(tmp_path / "run", cache, [SVM])
-    add_trial(run, cache, 1, TINY[Family.FOREST], seconds=0.1)
+    add_trial(run, cache, 1, ForestConfig(trees=60), seconds=0.1)
     assert selected(run).trial == 0
     found = select(run, cache, Rules(top=2))
     assert (found["leader"], found["winner"]["trial"], found["told_apart"]) == (0, 1, [])

@@ -1,5 +1,7 @@
 """`fertune status` from a run's files alone."""
 
+import json
+
 from recorded_run import run_of_three
 
 from search.status import status_of, status_text
@@ -26,3 +28,11 @@ def test_a_run_killed_before_its_first_trial_has_spent_nothing(tmp_path):
     run.measurements.unlink()
     info = status_of(run)
     assert (info["trials"], info["cpu_seconds"], info["incumbent"]) == (0, 0.0, None)
+
+
+def test_a_session_that_began_on_a_cluster_without_workers_is_told(tmp_path):
+    run = run_of_three(tmp_path / "run")
+    values = run.provenance_values()
+    values["sessions"][-1]["hardware"]["resources"] = {}
+    run.provenance.write_text(json.dumps(values))
+    assert status_of(run)["cpu_seconds"] == 30.0

@@ -176,6 +176,17 @@ class FineTuning:
         # Keyed by the step, so that a resumed training meets the same numbers.
         generator = seeded(self._compute.device, self._seed, VARIATION, step)
         images, share = self._inputs(step, picked, generator)
+        loss = self._differentiate(images, picked, share, generator)
+        set_rates(self.optimizer, rate_factor(step, self.total_steps, config.schedule))
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self._average is not None:
+            self._average.update(step)
+        return loss
+
+    def _differentiate(self, images: Tensor, picked: Tensor, share: float, generator: torch.Generator) -> Tensor:
+        """Compute the gradients of the loss on a batch, whose `_inputs` are given, and return the loss."""
+        config = self._config
         with self._compute.autocast():
             features = dropout(self._trunk(images), config.dropout, generator)
             logits = self._head(features)
@@ -183,12 +194,7 @@ class FineTuning:
         loss = self._loss(logits, self._data.labels[picked], share, self._data.weights)
         if emotions is not None:
             loss = loss + config.auxiliary * self._loss(emotions, self._data.emotions[picked], share)
-        set_rates(self.optimizer, rate_factor(step, self.total_steps, config.schedule))
         torch.autograd.backward(loss)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        if self._average is not None:
-            self._average.update(step)
         return loss.detach()
 
     def _inputs(self, step: int, picked: Tensor, generator: torch.Generator) -> tuple[Tensor, float]:

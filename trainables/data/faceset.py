@@ -92,3 +92,11 @@ class Faces:
         """The faces at `rows`, (m,), in that order."""
         names = tuple(self.names[row] for row in rows)
         return Faces(self.images[rows], self.labels[rows], self.emotions[rows], names)
+
+
+def joined(first: Faces, second: Faces) -> Faces:
+    """The faces of `first`, then those of `second`."""
+    images, labels, emotions = (
+        np.concatenate([getattr(first, name), getattr(second, name)]) for name in ("images", "labels", "emotions")
+    )
+    return Faces(images, labels, emotions, first.names + second.names)

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spaces.errors import InputError
-from trainables.data.faceset import CLASSES, EMOTIONS, SIDE, TEST, TRAIN, Faces, FaceSet, Images, Labels
+from trainables.data.faceset import CLASSES, EMOTIONS, SIDE, TEST, TRAIN, Faces, FaceSet, Images, Labels, joined
 from trainables.data.spec import DataSpec, ProtocolSpec
 from trainables.data.store import load_faceset
 
@@ -83,6 +83,11 @@ class TrainingData:
     validation: Faces
     fingerprint: str
     split: str
+
+    @property
+    def everything(self) -> Faces:
+        """Training and validation faces as one: what is left to learn from once all is decided."""
+        return joined(self.train, self.validation)
 
 
 @dataclass(frozen=True)
