@@ -142,9 +142,8 @@ def _train_with_ray(
 def _run_workers(
     run: RunFolder, record: TrialRecord, job: RefitJob, count: int, resources: dict[str, float], is_local: bool
 ) -> dict[str, float]:
-    from ray.train import CheckpointConfig, FailureConfig, ScalingConfig
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
-    from ray.train.v2.api.config import RunConfig
     from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
     on_gpus = resources.get("GPU", 0) > 0
