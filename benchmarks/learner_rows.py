@@ -91,7 +91,7 @@ def forest_space(features: dict[str, Any]) -> dict[str, Any]:
 
 ROWS = {
     "svm": Row(
-        5,
+        3,
         svm_space(HAND_MADE | {"pca": [256, 384], "discriminants": "none", "mirror": [False, True]}, 3.0, 1.0),
         0.557,
         0.71,
@@ -110,7 +110,7 @@ ROWS = {
         is_pretrained=True,
     ),
     "forest": Row(
-        4,
+        3,
         forest_space(HAND_MADE | {"pca": [256, 384], "discriminants": ["added", "only"], "mirror": False}),
         0.457,
         0.65,
