@@ -45,7 +45,7 @@ def find_cluster() -> str:
         except ValueError as error:
             raise ClusterError(f"RAY_ADDRESS: {error}") from None
     state = read_state()
-    if state is not None and state.is_whole:
+    if state is not None and state.is_up:
         return state.address
     temporary = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or tempfile.gettempdir()
     noted = Path(temporary, "ray", "ray_current_cluster")

@@ -201,7 +201,7 @@ def _endpoint(given: str | None) -> str:
             raise ClusterError(f"{address}: a Jobs endpoint is http://host:port or https://..., 8265 is Ray's own port")
         return address.rstrip("/")
     state = read_state()
-    if state is None or not state.is_whole:
+    if state is None or not state.is_up:
         raise ClusterError(
             "no cluster runs on this machine; give the Jobs endpoint of one with --address http://host:8265, "
             "or start one with `fertune cluster up`"

@@ -61,6 +61,9 @@ def _add_node(cluster: Any, state: State, jobs: tuple[str, int], devices: list[s
         temp_dir=str(folder),
         **(_listening(jobs) if number == 0 else {}),
     )
+    if number == 0:
+        # Where a job looks for its own cluster before it takes any other that runs on this machine.
+        (folder / "ray_current_cluster").write_text(cluster.address)
     state = state.model_copy(
         update={
             "address": cluster.address,

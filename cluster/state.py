@@ -91,6 +91,11 @@ class State(BaseModel):
     nodes: tuple[Node, ...] = ()
 
     @property
+    def is_up(self) -> bool:
+        """Whether it can be searched on; nodes that still start come to it later."""
+        return self.keeper.running() is not None and bool(self.nodes) and self.nodes[0].is_alive
+
+    @property
     def is_whole(self) -> bool:
         """Whether every node was started and the head still runs."""
         return self.keeper.running() is not None and len(self.nodes) == self.wanted and self.nodes[0].is_alive

@@ -152,7 +152,7 @@ def _run_workers(
         train_share,
         train_loop_config=job.model_dump(mode="json"),
         scaling_config=ScalingConfig(num_workers=count, use_gpu=on_gpus, resources_per_worker=resources),
-        run_config=RunConfig(
+        run_config=RunConfig(  # type: ignore[call-arg]  # what is typed is the RunConfig before Train's second version
             # a run of this name that was interrupted is taken up again
             name=f"trial-{record.trial:05d}-{count}",
             storage_path=str(kept.resolve()),

@@ -97,7 +97,8 @@ class Room:
         ]
         if not all(kinds):
             return self._families
-        return tuple(min(kinds, key=lambda kind: self._share_used(kind, busy)))
+        freer: list[Family] = min(kinds, key=lambda kind: self._share_used(kind, busy))
+        return tuple(freer)
 
     def _share_used(self, kind: Sequence[Family], running: Sequence[Family]) -> float:
         """Trials of the families `kind` among `running`, as a share of those that fit at once."""

@@ -26,10 +26,9 @@ fake: {seconds: 8.0}
 """
 
 NODES = """
-import ray
-from cluster.address import find_cluster
 from cluster.session import session
-with session(find_cluster()):
+with session("auto"):
+    import ray
     print(*(node["NodeID"] for node in ray.nodes() if node["Alive"]))
 """
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -58,6 +58,7 @@ def test_a_front_by_hand():
     assert [record.trial for record in pareto_front(records(values), TWO)] == [0, 1, 5, 3]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0.1, 100)), max_size=30))
 def test_nothing_beats_the_front_and_all_others_are_beaten(values):
     chosen = {record.trial for record in pareto_front(records(values), TWO)}

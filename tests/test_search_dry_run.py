@@ -101,8 +101,10 @@ def test_a_repeated_run_gets_a_name_of_its_own(tmp_path: Path):
     from search.cli import _origin
 
     run = run_of_three(tmp_path / "mine-20260102-030405")
-    assert _origin(None, run.path) == (run.plan, "mine")
-    assert _origin(Path("examples/quick.yaml"), None) == (Path("examples/quick.yaml"), "quick")
+    plan, name = _origin(None, str(run.path), (), {"budget.trials": 3})
+    assert (plan.budget.trials, name) == (3, "mine")
+    quick = Path(__file__).resolve().parent.parent / "examples" / "quick.yaml"
+    assert _origin(quick, None, (), {})[1] == "quick"
 
 
 def test_seconds_are_carried_on_from_two_rungs():
