@@ -82,7 +82,9 @@ def resnet_run(fertune: CommandLine, cache: Path) -> RunFolder:
 
 
 @pytest.mark.slow
-@pytest.mark.skip(reason="owed by the issue of selection and refit: probabilities differed by 0.056, not by 0.02 or less")
+@pytest.mark.skip(
+    reason="owed by the issue of selection and refit: probabilities differed by 0.056, not by 0.02 or less"
+)
 def test_two_workers_give_what_one_process_gives_even_if_one_is_killed(
     fertune: CommandLine, resnet_run: RunFolder, cache: Path
 ):
