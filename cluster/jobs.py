@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import shlex
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from cluster.errors import ClusterError
 from cluster.state import read_state
 
 _STOP_SECONDS = 60
+_AGENT_SECONDS = 60
 _RUN = "fertune_run"
 
 # A stopped search ends in order, as after Ctrl-C: Ray's own habit is SIGTERM, and SIGKILL 3 s later.
@@ -99,11 +101,13 @@ class Jobs:
                 f"{self.address}: job {busy.job} is searching {run} already; `fertune jobs stop` ends it"
             )
         with self._complaints():
-            self._client.submit_job(
-                submission_id=job,
-                entrypoint=f"exec {shlex.join(command)}",
-                runtime_env={"working_dir": str(folder), "env_vars": {**_ORDERLY_STOP, **variables}},
-                metadata={_RUN: run},
+            self._when_ready(
+                lambda: self._client.submit_job(
+                    submission_id=job,
+                    entrypoint=f"exec {shlex.join(command)}",
+                    runtime_env={"working_dir": str(folder), "env_vars": {**_ORDERLY_STOP, **variables}},
+                    metadata={_RUN: run},
+                )
             )
 
     def list(self) -> list[JobView]:
@@ -155,6 +159,19 @@ class Jobs:
         ):
             asyncio.run(pass_on())
         return self.find(job)
+
+    def _when_ready(self, hand_in: Callable[[], Any]) -> None:
+        """Hand in once the head can run jobs: its endpoint answers some seconds before its agent has started."""
+        end = time.monotonic() + _AGENT_SECONDS
+        while True:
+            try:
+                hand_in()
+                return
+            except RuntimeError as error:
+                # Ray's client has no class for it, and answers so before it has kept anything of the job.
+                if "No available agent" not in str(error) or time.monotonic() > end:
+                    raise
+            time.sleep(0.5)
 
     def _check_version(self) -> None:
         import ray

@@ -95,8 +95,12 @@ def _free_port() -> tuple[str, int]:
 
 
 def _listening(jobs: tuple[str, int]) -> dict[str, Any]:
-    """What makes the head take jobs at a host and port."""
-    return {"include_dashboard": True, "dashboard_host": jobs[0], "dashboard_port": jobs[1]}
+    """What makes the head take jobs at a host and port, whatever other Ray runs on this machine.
+
+    The port of its agent, through which jobs go, is a fixed one unless it is said to be any.
+    """
+    any_port = {"dashboard_agent_listen_port": 0}
+    return {"include_dashboard": True, "dashboard_host": jobs[0], "dashboard_port": jobs[1], **any_port}
 
 
 def _devices_of(number: int, gpus: int, devices: list[str]) -> list[str]:

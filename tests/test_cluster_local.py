@@ -1,6 +1,7 @@
 """A real cluster of two Ray nodes on this machine: up, searched on, damaged, down."""
 
 import json
+import math
 import os
 import signal
 import stat
@@ -71,10 +72,11 @@ def family_of(status: dict[str, Any]) -> list[psutil.Process]:
     return [process for root in roots for process in (root, *root.children(recursive=True))]
 
 
-def workers(run: Path) -> dict[int, dict[str, Any]]:
-    """Where each trial measured last."""
+def workers(run: Path, below: float = math.inf) -> dict[int, dict[str, Any]]:
+    """Where each trial measured last, if that was at a fidelity below the one given."""
     reports = [json.loads(path.read_text()) for path in (run / "checkpoints").glob("*/*/report.json")]
-    return {report["trial"]: report["worker"] for report in reports}
+    last = {report["trial"]: report for report in sorted(reports, key=lambda report: report["fidelity"])}
+    return {trial: report["worker"] for trial, report in last.items() if report["fidelity"] < below}
 
 
 def spans(run: Path) -> dict[int, tuple[float, float]]:
