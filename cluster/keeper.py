@@ -20,7 +20,7 @@ from cluster.state import Node, Process, State, read_state, write_state
 
 _OBJECT_STORE_BYTES = 256 * 1024**2
 _ORDER_SECONDS = 30.0
-MORE = signal.SIGUSR1  # the state asks for more nodes than there are
+_LOOK_SECONDS = 0.5  # between looks at the state, which may ask for more nodes than there are
 
 
 def main() -> None:
@@ -37,12 +37,11 @@ def main() -> None:
     logging.getLogger("ray").setLevel(logging.ERROR)
     devices = [device for device in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if device]
     cluster, jobs = Cluster(shutdown_at_exit=True), _free_port()
-    signal.pthread_sigmask(signal.SIG_BLOCK, [MORE])  # one that comes while a node starts is not lost
     while True:
         while len(state.nodes) < state.wanted:
             state = _add_node(cluster, state, jobs, devices)
         signal.signal(signal.SIGTERM, _end)
-        signal.sigwait([MORE])
+        time.sleep(_LOOK_SECONDS)
         state = read_state() or state
 
 

@@ -15,7 +15,6 @@ import psutil
 from cluster.environment import prepare_environment
 from cluster.errors import ClusterError
 from cluster.folder import short_folder
-from cluster.keeper import MORE
 from cluster.state import Process, State, forget_state, read_state, state_lock, write_state
 
 _NODE_SECONDS = 120.0
@@ -70,7 +69,6 @@ def add(nodes: int, say: Callable[[str], None]) -> State:
             raise ClusterError("no whole cluster runs here; `fertune cluster up` starts one")
         first, last = state.wanted + 1, state.wanted + nodes
         write_state(state.model_copy(update={"wanted": last}))
-        os.kill(state.keeper.pid, MORE)
         for number in range(first, last + 1):
             state = _joined(number)
             say(f"node {number} of {last} runs")

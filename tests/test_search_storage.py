@@ -12,7 +12,6 @@ from s3_server import BUCKET, s3_server
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(500),
-    pytest.mark.skip(reason="owed by the issue of the cluster: failed in its only run, on a crowded machine"),
 ]
 
 PLAN = """
@@ -31,8 +30,9 @@ def test_a_run_on_object_storage_is_searched_read_selected_and_exported(fertune:
         (fertune.folder / "plan.yaml").write_text(PLAN)
         source = write_parquet(fertune.folder / "faces.parquet", make_faces(60, 20))
         address = environment["AWS_ENDPOINT_URL"]
-        request = urllib.request.Request(f"{address}/faces/faces.parquet", source.read_bytes(), method="PUT")
-        urllib.request.urlopen(request).close()
+        kind = {"Content-Type": "application/octet-stream"}
+        request = urllib.request.Request(f"{address}/faces/faces.parquet", source.read_bytes(), kind, method="PUT")
+        urllib.request.urlopen(request, timeout=60).close()
         source.unlink()
         wanted = (
             "search",
