@@ -1,45 +1,55 @@
-"""Exports: the winner of a run, or its ensemble, as an artifact (see `results/artifact.py` for what lies in it)."""
+"""Exports: the winner of a run, its refit or the ensemble as an artifact, which `results/artifact.py` describes."""
 
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from results.artifact import CARD, DETECTOR, MANIFEST, MODEL, ONNX, brought, hashes, member_folder
 from results.leaderboard import TrialRecord
-from results.manifest import EnsembleFigures, Manifest, Member, Metrics, OnnxFile, ValidationFigures
+from results.manifest import EnsembleFigures, Manifest, Member, Metrics, OnnxFile, Refit, ValidationFigures
 from results.model_card import model_card
 from results.predictions import kept_model
 from results.readings import reading_for, readings_of
+from results.refitted import refitted
 from results.run_folder import RunFolder
 from results.selection import selected, selected_ensemble, selected_thresholds
 from spaces.errors import InputError
 from trainables.data.crop import detector_file
 
 
-def export(run: RunFolder, out: Path, ensemble: bool = False, onnx: bool = True) -> dict[str, Any]:
-    """Write the winner of `run`, or its ensemble, as an artifact; the test set is not read.
+class Which(StrEnum):
+    """Which model of a run is meant: the winner, what `fertune refit` made of it, or the ensemble."""
+
+    WINNER = "winner"
+    REFIT = "refit"
+    ENSEMBLE = "ensemble"
+
+
+def export(run: RunFolder, out: Path, which: Which = Which.WINNER, onnx: bool = True) -> dict[str, Any]:
+    """Write a model of `run` as an artifact; the test set is not read.
 
     The winner is that of the last selection, or the incumbent where none was made since the last trial finished.
 
     Args:
         run: The run.
         out: The folder to make; it may exist if it is empty. It appears whole or not at all.
-        ensemble: Whether to write the ensemble of the last selection instead.
+        which: The model to write.
         onnx: Whether to write `model.onnx`, which takes seconds: ONNX Runtime is compared with the model.
 
     Returns:
         `artifact` (the folder) and `files` (sha256 of every file in it by name, the manifest included).
 
     Raises:
-        InputError: If no trial has finished, there is no ensemble, a file of the run or the detector is missing, or
-            `out` is taken, or a network cannot be written as ONNX.
+        InputError: If no trial has finished, there is no ensemble or no refit of this winner, a file of the run or the
+            detector is missing, or `out` is taken, or a network cannot be written as ONNX.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: already exists and is not an empty folder; remove it or name another")
-    manifest, sources = _ensemble(run) if ensemble else _single(run)
+    manifest, sources = {Which.WINNER: _single, Which.REFIT: _refit, Which.ENSEMBLE: _ensemble}[which](run)
     with _writing(out), _appearing(out) as folder:
         for name, source in sources.items():
             shutil.copytree(source, folder / name, copy_function=shutil.copyfile)
@@ -91,6 +101,19 @@ def _single(run: RunFolder) -> tuple[Manifest, dict[str, Path]]:
         files={},
     )
     return manifest, {MODEL: kept_model(run, winner)}
+
+
+def _refit(run: RunFolder) -> tuple[Manifest, dict[str, Path]]:
+    """The same of the winner's refit, whose figures are the winner's: nothing is left to measure it on."""
+    manifest, _ = _single(run)
+    known = refitted(run)
+    if known is None or known.trial != manifest.trial or known.config != manifest.config:
+        found = "there is none" if known is None else f"the last was of trial {known.trial}"
+        raise InputError(
+            f"{run.location}: no refit of trial {manifest.trial}, {found}; make one with `fertune refit {run.location}`"
+        )
+    refit = Refit(images=known.images, workers=known.workers, seconds=known.seconds)
+    return manifest.model_copy(update={"refit": refit}), {MODEL: run.refit / MODEL}
 
 
 def _ensemble(run: RunFolder) -> tuple[Manifest, dict[str, Path]]:

@@ -94,6 +94,20 @@ class Member(_Part):
     weight: float
 
 
+class Refit(_Part):
+    """How the model was trained once more, on training and validation faces together.
+
+    Attributes:
+        images: Faces it was trained on.
+        workers: Processes that trained it.
+        seconds: Seconds that took.
+    """
+
+    images: int
+    workers: int
+    seconds: float
+
+
 class OnnxFile(_Part):
     """What is known of `model.onnx`.
 
@@ -128,6 +142,8 @@ class Manifest(_Part):
         config: Its config as plain values.
         seed: Seed of its learner.
         members: The models of an ensemble; empty otherwise.
+        refit: How the model was trained once more; `metrics` and `thresholds` are then of the trial's model, which
+            never saw the validation faces. None if it is the trial's model itself.
         fidelity: The fidelity it was trained to.
         classes: The columns of its probabilities.
         decision: How a label follows from them.
@@ -148,6 +164,7 @@ class Manifest(_Part):
     config: dict[str, Any] | None = None
     seed: int | None = None
     members: tuple[Member, ...] = ()
+    refit: Refit | None = None
     fidelity: int
     classes: tuple[Literal["negative"], Literal["neutral"], Literal["positive"]] = ("negative", "neutral", "positive")
     decision: str = "the class of the highest probability"
@@ -164,4 +181,6 @@ class Manifest(_Part):
         single = (self.trial, self.family, self.config, self.seed)
         if (None in single) is not bool(self.members) or (self.members and any(part is not None for part in single)):
             raise ValueError("a manifest has either trial, family, config and seed, or members")
+        if self.refit and self.members:
+            raise ValueError("an ensemble is not refitted")
         return self

@@ -11,7 +11,6 @@ from results.describe import describe
 from results.manifest import EnsembleFigures, Manifest, ValidationFigures
 from results.readings import Figures
 from results.selection_view import with_interval
-from trainables.data.spec import DataSpec
 
 _CARD = """---
 {front}---
@@ -84,7 +83,7 @@ def model_card(manifest: Manifest) -> str:
         InputError: If a config is none of any family.
     """
     ensemble = bool(manifest.members)
-    origin = "an ensemble" if ensemble else f"trial {manifest.trial}"
+    origin = "an ensemble" if ensemble else f"trial {manifest.trial}{', refitted' if manifest.refit else ''}"
     onnx = manifest.onnx
     side = manifest.preprocessing.side
     return _CARD.format(
@@ -95,8 +94,8 @@ def model_card(manifest: Manifest) -> str:
         classes=_listing(manifest.classes),
         side=side,
         onnx="There is no ONNX file in it." if onnx is None else _ONNX.format(side=side, **onnx.model_dump()),
-        data=_data(manifest.data) + _pretraining(manifest),
-        metrics="\n".join(_metrics(manifest)),
+        data=_data(manifest) + _pretraining(manifest),
+        metrics=_refit(manifest) + "\n".join(_metrics(manifest)),
         readings=_readings(manifest),
         thresholds=_thresholds(manifest),
         chosen="The members were picked on validation" if ensemble else "The model was chosen on validation",
@@ -186,6 +185,18 @@ def _metrics(manifest: Manifest) -> list[str]:
     return rows
 
 
+def _refit(manifest: Manifest) -> str:
+    """A paragraph on whose figures these are if the model was trained once more, else nothing."""
+    refit = manifest.refit
+    if refit is None:
+        return ""
+    return (
+        f"This model was trained on all {refit.images:,} faces of training and validation, with the config and seed of "
+        f"trial {manifest.trial}. The figures are of that trial's model, trained without the validation faces; of this "
+        "one there are none.\n\n"
+    )
+
+
 def _thresholds(manifest: Manifest) -> str:
     if not manifest.thresholds:
         return ""
@@ -204,7 +215,8 @@ def _readings(manifest: Manifest) -> str:
     return f"The test figures are of {metrics.test.n:,} faces; the run had read the test set {times} in all."
 
 
-def _data(spec: DataSpec) -> str:
+def _data(manifest: Manifest) -> str:
+    spec, more = manifest.data, ", with validation added" if manifest.refit else ""
     protocol = spec.protocol
     cropped = ""
     if spec.crop is not None:
@@ -219,7 +231,7 @@ def _data(spec: DataSpec) -> str:
         f"{_listing(protocol.neutral)}; positive is {_listing(protocol.positive)}; other emotions were dropped, and so "
         f"were images with a pixel standard deviation below {protocol.blank_std:g}. Validation is "
         f"{protocol.validation:.0%} of the usable training images (seed {protocol.seed}); of the others, {amount} were "
-        f"trained on.{cropped}"
+        f"trained on{more}.{cropped}"
     )
 
 

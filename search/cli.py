@@ -319,16 +319,21 @@ def export(
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Write the ensemble of the last `select --ensemble` instead.")
     ] = False,
+    refit: Annotated[bool, typer.Option("--refit", help="Write what `fertune refit` made of it instead.")] = False,
     onnx: Annotated[bool, typer.Option(help="Write model.onnx too, and compare ONNX Runtime with the model.")] = True,
     json: Json = False,
 ) -> None:
     """Write the selected model, else the incumbent, as an artifact that can be copied and used anywhere."""
+    from results.export import Which
     from results.export import export as write
 
+    if ensemble and refit:
+        raise InputError("export writes one model: give --ensemble or --refit, not both")
+    which = Which.ENSEMBLE if ensemble else Which.REFIT if refit else Which.WINNER
     with open_run(run) as folder:
         _check_learned(folder)
-        name = folder.path.resolve().name + ("-ensemble" if ensemble else "")
-        written = write(folder, out or Path("exports") / name, ensemble, onnx)
+        name = folder.path.resolve().name + ("" if which is Which.WINNER else f"-{which}")
+        written = write(folder, out or Path("exports") / name, which, onnx)
     Output(json).show(written, Text(f"exported to {written['artifact']}"))
 
 

@@ -9,7 +9,7 @@ from finished_run import TINY, make_run
 
 from results.artifact import load_artifact
 from results.comparison import Rules
-from results.export import export
+from results.export import Which, export
 from results.onnx_file import run_onnx, session
 from results.selection import select
 from spaces.errors import InputError
@@ -31,7 +31,7 @@ def run(tmp_path_factory, cache):
 def exported(run, tmp_path_factory, cache):
     selection = select(run, cache, Rules(ensemble=True))
     folder = tmp_path_factory.mktemp("ensemble") / "artifact"
-    return selection["ensemble"], export(run, folder, ensemble=True), folder
+    return selection["ensemble"], export(run, folder, Which.ENSEMBLE), folder
 
 
 def test_it_predicts_the_weighted_mean_of_its_members(run, exported, cache):
@@ -79,10 +79,10 @@ def test_a_changed_byte_in_a_member_is_refused(exported, tmp_path):
 def test_without_an_ensemble_there_is_none_to_export(tmp_path, cache):
     run = make_run(tmp_path / "run", cache, [TINY[Family.SVM]])
     with pytest.raises(InputError, match="no ensemble of its finished trials"):
-        export(run, tmp_path / "artifact", ensemble=True)
+        export(run, tmp_path / "artifact", Which.ENSEMBLE)
     select(run, cache)
     with pytest.raises(InputError, match="no ensemble of its finished trials"):
-        export(run, tmp_path / "artifact", ensemble=True)
+        export(run, tmp_path / "artifact", Which.ENSEMBLE)
 
 
 def test_a_limit_on_latency_is_kept_or_told(run, cache):

@@ -8,16 +8,20 @@ import psutil
 import pytest
 import yaml
 from command_line import CommandLine, wait_until
-from finished_run import DATA, TINY, make_run
+from finished_run import DATA, TINY, add_trial, make_run
 
+from results.artifact import load_artifact
+from results.export import Which, export
 from results.refitted import refitted
 from results.run_folder import RunFolder
+from results.selection import selected
 from search.refit import refit
 from search.refit_worker import milestones
 from spaces.errors import InputError
 from spaces.family import Family
 from spaces.fidelity import Fidelity
 from spaces.resnet import ResnetConfig
+from spaces.svm import SvmConfig
 from trainables.base import Task
 from trainables.data.protocol import load_training
 from trainables.families import build_learner, load_model
@@ -55,6 +59,29 @@ def test_a_forest_is_fitted_on_training_and_validation(run: RunFolder, cache: Pa
     said.clear()
     assert refit(run, cache, None, said.append) == found
     assert said == []
+
+
+def test_the_refit_is_exported_with_the_figures_of_its_trial(run: RunFolder, cache: Path, tmp_path: Path):
+    with pytest.raises(InputError, match=r"no refit of trial 0, there is none; make one with `fertune refit"):
+        export(run, tmp_path / "artifact", Which.REFIT)
+    found = refit(run, cache, None, lambda line: None)
+    export(run, tmp_path / "artifact", Which.REFIT)
+    export(run, tmp_path / "winner", onnx=False)
+    artifact, winner = load_artifact(tmp_path / "artifact"), load_artifact(tmp_path / "winner")
+    faces = load_training(DATA, cache).validation.images
+    expected = load_model(Family.FOREST, Path(found["model"])).predict_proba(faces)
+    assert np.array_equal(artifact.model.predict_proba(faces), expected)
+    assert not np.array_equal(artifact.model.predict_proba(faces), winner.model.predict_proba(faces))
+    assert artifact.manifest.refit is not None
+    assert artifact.manifest.refit.images == found["images"]
+    assert artifact.manifest.metrics == winner.manifest.metrics
+    card = (tmp_path / "artifact" / "README.md").read_text()
+    assert f"on all {found['images']:,} faces of training and validation" in card
+    assert "were trained on, with validation added" in card
+    add_trial(run, cache, 1, SvmConfig())
+    assert selected(run).trial == 1
+    with pytest.raises(InputError, match="no refit of trial 1, the last was of trial 0"):
+        export(run, tmp_path / "later", Which.REFIT)
 
 
 def test_what_cannot_be_refitted_gets_a_sentence(run: RunFolder, cache: Path):
