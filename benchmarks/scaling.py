@@ -1,8 +1,8 @@
 """How a search scales: sleeping trials on 1 to 16 workers, the driver's time per decision, and 1,000 workers on paper.
 
 Workers: real Ray on this machine with as many logical CPUs as workers; trials only wait (fidelities 1 and 3, full is
-3), so that few cores can hold many. Efficiency is the rate at which trials end, between the moment every worker has
-ended one and the last trial's start, over the ideal rate of workers / seconds; starting Ray and workers is not in it.
+3), so that few cores can hold many. Efficiency is the share of the workers' time spent waiting, between the end of the
+second trial for each worker and the last trial's start; starting Ray and workers is not in it.
 
 Decisions: the engine without Ray, with a real study and journal on disk and `--workers` trials running, up to
 `--trials` trials; what one trial costs the driver in all: its suggestion and every one of its reports. Suggestions are
@@ -59,9 +59,9 @@ def workers(count: int, seconds: float, rounds: int) -> float:
         ends = [event.time for event in read_events(run.measurements) if isinstance(event, TrialEnd)]
     if len(ends) != trials:
         sys.exit(f"{trials - len(ends)} of {trials} trials did not end")
-    first, last = 2 * count - 1, trials - count  # a worker that starts late has begun by the second round
-    rate = (last - first) / (ends[last] - ends[first])
-    return rate * seconds / count
+    since, until = ends[2 * count - 1], ends[-1] - seconds  # a worker that starts late has begun by the second round
+    worked = sum(max(0.0, min(end, until) - max(end - seconds, since)) for end in ends)
+    return worked / (count * (until - since))
 
 
 def decisions(trials: int, running: int) -> None:

@@ -6,10 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tensorboard.compat.proto.event_pb2 import Event as TensorBoardEvent
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.text.summary_v2 import text_pb
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from results.mistakes import most_confident
 from results.predictions import kept_probabilities
@@ -17,6 +15,7 @@ from results.run_folder import RunFolder
 from results.schema import Event, Measurement, Status, TrialEnd, TrialStart
 from search import hparams
 from search.engine import Engine
+from search.event_file import EventFile
 from search.pictures import Picture, confusion_picture, mistakes_picture, png
 from spaces.errors import InputError
 from spaces.joint import JointSpace
@@ -58,13 +57,13 @@ class Board:
         self._run = run
         self._engine = engine
         self._faces = faces
-        self._writers: dict[str, EventFileWriter] = {}
+        self._writers: dict[str, EventFile] = {}
 
     def __enter__(self) -> Self:
         now = time.time()
         write_columns(self._run.tensorboard / COLUMNS, [self._engine.plan.space])
         plan = f"```yaml\n{self._run.plan.read_text()}```"
-        _write(self._writer("search"), text_pb("plan", plan), int(self._engine.elapsed), now)
+        self._writer("search").add(text_pb("plan", plan), int(self._engine.elapsed), now)
         return self
 
     def __exit__(
@@ -80,10 +79,10 @@ class Board:
         elif isinstance(event, Measurement):
             writer = self._trial(event)
             scalars = {tag: getattr(event, field) for tag, field in _SCALARS.items()}
-            _write(writer, _scalars(scalars), event.fidelity, event.time)
-            _write(writer, self._pictures(event), event.fidelity, event.time)
+            writer.add(_scalars(scalars), event.fidelity, event.time)
+            writer.add(self._pictures(event), event.fidelity, event.time)
         elif isinstance(event, TrialEnd):
-            _write(self._trial(event), hparams.trial_end(event.status, event.time), 0, event.time)
+            self._trial(event).add(hparams.trial_end(event.status, event.time), 0, event.time)
             self._close(self._name(event.trial))
             self._write_search(event.time)
 
@@ -91,7 +90,7 @@ class Board:
         best = self._engine.incumbent
         ended = sum(record.status is not Status.RUNNING for record in self._engine.trials.values())
         scalars = {"search/best_accuracy": best.val_accuracy if best else None, "search/trials_ended": ended}
-        _write(self._writer("search"), _scalars(scalars), int(self._engine.elapsed), now)
+        self._writer("search").add(_scalars(scalars), int(self._engine.elapsed), now)
 
     def _pictures(self, measured: Measurement) -> Summary:
         """The confusion matrix at a rung and, of a trial at full fidelity, its most confident mistakes."""
@@ -109,19 +108,19 @@ class Board:
     def _name(self, trial: int) -> str:
         return f"trial-{trial:05d}-{self._engine.trials[trial].family}"
 
-    def _trial(self, event: TrialStart | Measurement | TrialEnd) -> EventFileWriter:
+    def _trial(self, event: TrialStart | Measurement | TrialEnd) -> EventFile:
         """The writer of a trial; it tells the trial's hyperparameters first, in every session that hears of it."""
         name = self._name(event.trial)
         is_new = name not in self._writers
         writer = self._writer(name)
         if is_new:
             record = self._engine.trials[event.trial]
-            _write(writer, hparams.trial_start(self._engine.plan.space, record, event.time), 0, event.time)
+            writer.add(hparams.trial_start(self._engine.plan.space, record, event.time), 0, event.time)
         return writer
 
-    def _writer(self, name: str) -> EventFileWriter:
+    def _writer(self, name: str) -> EventFile:
         if name not in self._writers:
-            self._writers[name] = EventFileWriter(str(self._run.tensorboard / name))
+            self._writers[name] = EventFile(self._run.tensorboard / name)
         return self._writers[name]
 
     def _close(self, name: str) -> None:
@@ -131,8 +130,8 @@ class Board:
 
 def write_columns(folder: Path, spaces: Iterable[JointSpace]) -> None:
     """Tell in `folder` the columns that the HPARAMS tab has for searches of `spaces`."""
-    writer = EventFileWriter(str(folder))
-    _write(writer, hparams.columns(spaces), 0, time.time())
+    writer = EventFile(folder)
+    writer.add(hparams.columns(spaces), 0, time.time())
     writer.close()
 
 
@@ -146,8 +145,3 @@ def _image(tag: str, picture: Picture) -> Summary.Value:
     colours = 1 if picture.ndim == 2 else 3
     image = Summary.Image(height=height, width=width, colorspace=colours, encoded_image_string=png(picture))
     return Summary.Value(tag=tag, image=image)
-
-
-def _write(writer: EventFileWriter, summary: Summary, step: int, now: float) -> None:
-    writer.add_event(TensorBoardEvent(wall_time=now, step=step, summary=summary))
-    writer.flush()
