@@ -33,7 +33,7 @@ from results.leaderboard import TrialRecord, incumbent, trials_in
 from results.run_folder import RunFolder
 from results.schema import Status
 from results.statistics import accuracy_interval
-from search.cli import cache_folder
+from search.cli_options import cache_folder
 from search.plan import absolute, read_plan, validate_plan
 from spaces.joint import Config, parse_config
 from spaces.resnet import ResnetConfig

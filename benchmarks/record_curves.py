@@ -12,7 +12,7 @@ import random
 import time
 from pathlib import Path
 
-from search.cli import cache_folder
+from search.cli_options import cache_folder
 from search.plan import read_plan
 from spaces.family import Family
 from spaces.joint import JointSpace

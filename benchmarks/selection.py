@@ -21,7 +21,7 @@ from results.predictions import kept_probabilities
 from results.run_folder import RunFolder
 from results.schema import Status
 from results.statistics import optimism
-from search.cli import cache_folder
+from search.cli_options import cache_folder
 from trainables.data.protocol import load_training
 
 TOP = 5

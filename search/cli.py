@@ -4,7 +4,6 @@ Tables and progress go to standard error, results for people to standard output;
 JSON document and nothing else. Exit codes: 0 done, 1 a failed run, 2 bad input, 130 interrupted.
 """
 
-import os
 import re
 import sys
 import time
@@ -18,10 +17,10 @@ from rich.console import Console
 from rich.text import Text
 
 from cluster.errors import ClusterError
-from results.run_folder import RunFolder
 from results.schema import Status
-from search import cli_cluster, cli_data, cli_jobs, cli_model
+from search import cli_choice, cli_cluster, cli_data, cli_jobs, cli_model
 from search import plan as plans
+from search.cli_options import Json, RunArgument, cache_folder
 from search.cli_output import Output
 from search.place import drive_run, open_run
 from search.run_name import checked_name
@@ -38,15 +37,12 @@ app = typer.Typer(
 )
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_cluster.app, name="cluster")
+app.add_typer(cli_choice.app)
 app.add_typer(cli_model.app)
 app.command()(cli_jobs.submit)
 app.add_typer(cli_jobs.app, name="jobs")
 
 PlanFile = Annotated[Path | None, typer.Argument(metavar="PLAN", help="The plan, a YAML file; see examples/.")]
-RunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run's folder or URL: runs/quick, s3://bucket/quick.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the plan; repeatable.")
 ]
@@ -248,100 +244,6 @@ def results(
         Output(json).show(values, Group(board, *(front_table(run) for run in fronts)))
 
 
-@app.command()
-def select(
-    run: RunArgument,
-    top: Annotated[
-        int, typer.Option(min=1, help="Best trials to compare, with the best of each family if above 1.")
-    ] = 1,
-    seeds: Annotated[int, typer.Option(min=0, help="Refits of each compared trial, each with another seed.")] = 0,
-    splits: Annotated[bool, typer.Option(help="Give each refit another split of training and validation.")] = True,
-    ensemble: Annotated[bool, typer.Option("--ensemble", help="Compare an ensemble with the winner.")] = False,
-    latency: Annotated[
-        float | None, typer.Option(min=0, help="Milliseconds that the ensemble may take for one face.")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Compare the best trials, and let the winner meet the test set, once."""
-    from results.comparison import Rules
-    from results.selection import select as choose
-    from results.selection_view import render
-
-    if latency is not None and not ensemble:
-        raise InputError(f"--latency {latency:g} limits an ensemble: give --ensemble, too")
-    output = Output(json)
-    rules = Rules(top, seeds, splits, ensemble, latency)
-    with open_run(run, change=True) as folder:
-        _check_learned(folder)
-        selection = choose(
-            folder, cache_folder(), rules, lambda line: output.progress.print(Text(line), soft_wrap=True)
-        )
-    output.show(selection, render(selection))
-
-
-@app.command()
-def report(
-    run: RunArgument,
-    out: Annotated[Path | None, typer.Option(help="The file to write; default: report.html in the run.")] = None,
-    json: Json = False,
-) -> None:
-    """Write all that a run says of itself as one HTML file, also while it is searched."""
-    from results.report import write_report
-
-    with open_run(run, change=out is None) as folder:
-        written = write_report(folder, cache_folder(), out)
-    Output(json).show(written, Text(f"wrote {written['report']} ({written['bytes'] / 1e6:.1f} MB)"))
-
-
-@app.command()
-def refit(
-    run: RunArgument,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes that train a resnet together; default: one a GPU, else a node.")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Train the selected model once more, on training and validation faces together."""
-    from search.refit import refit as train
-
-    output = Output(json)
-    with open_run(run, change=True) as folder:
-        _check_learned(folder)
-        done = train(folder, cache_folder(), workers, lambda line: output.progress.print(Text(line), soft_wrap=True))
-    trained = f"trained on {done['images']:,} faces by {done['workers']} process{'es' * (done['workers'] > 1)}"
-    output.show(done, Text(f"trial {done['trial']} {trained} in {done['seconds']:.0f} s: {done['model']}"))
-
-
-@app.command()
-def export(
-    run: RunArgument,
-    out: Annotated[Path | None, typer.Option(help="Folder to make; default: exports/ and the run's name.")] = None,
-    ensemble: Annotated[
-        bool, typer.Option("--ensemble", help="Write the ensemble of the last `select --ensemble` instead.")
-    ] = False,
-    refit: Annotated[bool, typer.Option("--refit", help="Write what `fertune refit` made of it instead.")] = False,
-    onnx: Annotated[bool, typer.Option(help="Write model.onnx too, and compare ONNX Runtime with the model.")] = True,
-    json: Json = False,
-) -> None:
-    """Write the selected model, else the incumbent, as an artifact that can be copied and used anywhere."""
-    from results.export import Which
-    from results.export import export as write
-
-    if ensemble and refit:
-        raise InputError("export writes one model: give --ensemble or --refit, not both")
-    which = Which.ENSEMBLE if ensemble else Which.REFIT if refit else Which.WINNER
-    with open_run(run) as folder:
-        _check_learned(folder)
-        name = folder.path.resolve().name + ("" if which is Which.WINNER else f"-{which}")
-        written = write(folder, out or Path("exports") / name, which, onnx)
-    Output(json).show(written, Text(f"exported to {written['artifact']}"))
-
-
-def cache_folder() -> Path:
-    """The node's folder for parsed data: `FERTUNE_CACHE`, by default `~/.cache/fertune`."""
-    return Path(os.environ.get("FERTUNE_CACHE", Path.home() / ".cache" / "fertune"))
-
-
 def _origin(
     plan: Path | None, like: str | None, settings: Sequence[str], flags: Mapping[str, Any]
 ) -> tuple[plans.Plan, str]:
@@ -354,11 +256,6 @@ def _origin(
     with open_run(like) as run:
         name = re.sub(r"-\d{8}-\d{6}$", "", run.path.resolve().name)
         return plans.absolute(plans.read_plan(run.plan, settings, flags)), name
-
-
-def _check_learned(run: RunFolder) -> None:
-    if run.plan_values().get("fake"):
-        raise InputError(f"{run.location}: its trials were fake (the plan's `fake`), there is no model in it")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cluster.state import State, read_state
+from search.cli_options import Json
 from search.cli_output import Output, variable
 from search.plan import read_plan
 
@@ -15,8 +16,6 @@ app = typer.Typer(
     help="Start, look at and stop a cluster of several Ray nodes on this machine; or write what makes one in a cloud.",
     no_args_is_help=True,
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 
 
 @app.command()

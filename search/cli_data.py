@@ -7,13 +7,13 @@ import typer
 from rich.console import Group
 from rich.text import Text
 
+from search.cli_options import Json
 from spaces.errors import InputError
 from trainables.data.spec import DataSpec
 
 app = typer.Typer(help="Look at the data, or get it.", no_args_is_help=True)
 
 Source = Annotated[str, typer.Option("--data", help="`demo`, or a FER2013 csv file, parquet file or image folder.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 
 
 @app.command()
@@ -23,7 +23,7 @@ def info(
     json: Json = False,
 ) -> None:
     """Count the faces by emotion, class and split, the blanks, the duplicates and the leaks."""
-    from search.cli import cache_folder
+    from search.cli_options import cache_folder
     from search.cli_output import Output
     from search.plan import read_plan
     from trainables.data.describe import describe, tables
@@ -42,7 +42,7 @@ def sample(
     seed: Annotated[int, typer.Option(min=0, help="Which faces are drawn.")] = 0,
 ) -> None:
     """Draw a contact sheet of faces of every emotion."""
-    from search.cli import cache_folder
+    from search.cli_options import cache_folder
     from search.cli_output import Output
     from trainables.data.sheet import write_sheet
     from trainables.data.store import load_faceset

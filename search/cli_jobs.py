@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from search.cli_options import Json
 from search.cli_output import Output, variable
 from search.plan import read_plan
 from search.run_name import checked_name
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Look at, follow and stop the searches that were submitted to a cluster.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 Address = Annotated[
     str | None,
     typer.Option(

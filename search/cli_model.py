@@ -6,13 +6,13 @@ from typing import Annotated, cast, get_args
 import typer
 from rich.console import Console
 
+from search.cli_options import Json
 from search.cli_output import Output
 from spaces.errors import InputError
 
 app = typer.Typer()
 
 ArtifactFolder = Annotated[Path, typer.Argument(metavar="ARTIFACT", help="The folder of an exported model.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 
 
 @app.command()
