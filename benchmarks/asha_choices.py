@@ -15,7 +15,8 @@ import numpy as np
 
 from results.leaderboard import TrialRecord, incumbent, trials_of
 from results.schema import Status
-from search.plan import Plan, read_plan
+from search.plan import Plan
+from search.plan_file import read_plan
 from search.simulation import CurveOf, simulate
 from spaces.joint import parse_config
 from trainables.curves import CurveTable, read_curves

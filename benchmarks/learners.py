@@ -34,7 +34,8 @@ from results.run_folder import RunFolder
 from results.schema import Status
 from results.statistics import accuracy_interval
 from search.cli_options import cache_folder
-from search.plan import absolute, read_plan, validate_plan
+from search.plan import validate_plan
+from search.plan_file import absolute, read_plan
 from spaces.joint import Config, parse_config
 from spaces.resnet import ResnetConfig
 from trainables.base import Model, Task

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from search.cli_options import cache_folder
-from search.plan import read_plan
+from search.plan_file import read_plan
 from spaces.family import Family
 from spaces.joint import JointSpace
 from spaces.tree import RandomDraw

@@ -23,7 +23,8 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from results.schema import Measurement
-from search.plan import Plan, read_plan
+from search.plan import Plan
+from search.plan_file import read_plan
 from search.simulation import simulate
 from trainables.curves import CurveTable, LearningCurve, read_curves
 

@@ -96,7 +96,8 @@ def search(arguments: argparse.Namespace, plan_of: dict[str, Any]) -> dict[str, 
     from results.run_folder import RunFolder
     from results.schema import Status
     from results.sharing import shared
-    from search.plan import absolute, validate_plan
+    from search.plan import validate_plan
+    from search.plan_file import absolute
     from search.run import start
 
     plan = absolute(validate_plan(plan_of, "benchmark"))
@@ -145,7 +146,8 @@ def driver_memory(measurements: Path) -> Iterator[list[int]]:
 
 def prepare(arguments: argparse.Namespace) -> dict[str, Any]:
     """Parse the data and pretrain, before anything is timed."""
-    from search.plan import absolute, validate_plan
+    from search.plan import validate_plan
+    from search.plan_file import absolute
     from trainables.data.protocol import load_pretraining, load_training
     from trainables.pretraining import pretrained
 
@@ -158,7 +160,8 @@ def prepare(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def alone(arguments: argparse.Namespace) -> dict[str, Any]:
     """One trial of each family, one after another in this process, sharing nothing; its memory is watched outside."""
-    from search.plan import absolute, validate_plan
+    from search.plan import validate_plan
+    from search.plan_file import absolute
     from spaces.fidelity import Fidelity
     from spaces.joint import parse_config
     from trainables.base import Task

@@ -16,7 +16,8 @@ from typing import Any
 
 import sharing
 
-from search.plan import Plan, absolute, validate_plan
+from search.plan import Plan, validate_plan
+from search.plan_file import absolute
 from spaces.family import Family
 from spaces.joint import parse_config
 from trainables.data.protocol import load_pretraining, load_training

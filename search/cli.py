@@ -19,10 +19,11 @@ from rich.text import Text
 from cluster.errors import ClusterError
 from results.schema import Status
 from search import cli_choice, cli_cluster, cli_data, cli_jobs, cli_model
-from search import plan as plans
 from search.cli_options import Json, RunArgument, cache_folder
 from search.cli_output import Output
 from search.place import drive_run, open_run
+from search.plan import Plan
+from search.plan_file import absolute, read_plan
 from search.run_name import checked_name
 from spaces.errors import InputError
 from spaces.family import Family
@@ -149,7 +150,7 @@ def resume(
     output = Output(json)
     with drive_run(run, cache_folder(), output.progress.print) as folder:
         folder.check_exists()
-        plan = plans.read_plan(folder.plan, flags=flags)
+        plan = read_plan(folder.plan, flags=flags)
         output.finish_search(continue_run(plan, folder, cache_folder(), output.progress))
 
 
@@ -177,7 +178,7 @@ def doctor(
     if plan is None and (data or settings):
         raise InputError("--data and --set change a plan: give one")
     flags = {"data.source": data}
-    checked = plans.absolute(plans.read_plan(plan, settings or (), flags)) if plan else None
+    checked = absolute(read_plan(plan, settings or (), flags)) if plan else None
     checks = examine(checked, runs, cache_folder())
     Output(json).show(values(checks), table(checks))
     if not can_run(checks):
@@ -244,18 +245,16 @@ def results(
         Output(json).show(values, Group(board, *(front_table(run) for run in fronts)))
 
 
-def _origin(
-    plan: Path | None, like: str | None, settings: Sequence[str], flags: Mapping[str, Any]
-) -> tuple[plans.Plan, str]:
+def _origin(plan: Path | None, like: str | None, settings: Sequence[str], flags: Mapping[str, Any]) -> tuple[Plan, str]:
     """The plan of a search, and what its name begins with: that of the run it repeats, without the time."""
     if (plan is None) == (like is None):
         raise InputError(f"search takes a PLAN or --like RUN, received {'neither' if plan is None else 'both'}")
     if like is None:
         assert plan is not None
-        return plans.absolute(plans.read_plan(plan, settings, flags)), plan.stem
+        return absolute(read_plan(plan, settings, flags)), plan.stem
     with open_run(like) as run:
         name = re.sub(r"-\d{8}-\d{6}$", "", run.path.resolve().name)
-        return plans.absolute(plans.read_plan(run.plan, settings, flags)), name
+        return absolute(read_plan(run.plan, settings, flags)), name
 
 
 def main(arguments: list[str] | None = None) -> None:

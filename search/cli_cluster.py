@@ -10,7 +10,7 @@ from rich.text import Text
 from cluster.state import State, read_state
 from search.cli_options import Json
 from search.cli_output import Output, variable
-from search.plan import read_plan
+from search.plan_file import read_plan
 
 app = typer.Typer(
     help="Start, look at and stop a cluster of several Ray nodes on this machine; or write what makes one in a cloud.",

@@ -25,7 +25,7 @@ def info(
     """Count the faces by emotion, class and split, the blanks, the duplicates and the leaks."""
     from search.cli_options import cache_folder
     from search.cli_output import Output
-    from search.plan import read_plan
+    from search.plan_file import read_plan
     from trainables.data.describe import describe, tables
 
     if plan is not None and data != "demo":

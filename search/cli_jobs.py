@@ -12,7 +12,7 @@ from rich.text import Text
 
 from search.cli_options import Json
 from search.cli_output import Output, variable
-from search.plan import read_plan
+from search.plan_file import read_plan
 from search.run_name import checked_name
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from results.refits import starting_weights
 from results.refitted import MODEL, Refitted, record_path, refitted
 from results.run_folder import RunFolder, write_whole
 from results.selection import selected
-from search.plan import Plan, read_plan
+from search.plan import Plan
+from search.plan_file import read_plan
 from search.refit_worker import RefitJob, train_share
 from spaces.errors import InputError
 from spaces.family import Family

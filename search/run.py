@@ -23,7 +23,8 @@ from results.schema import Event, Status, TrialEnd
 from search.board import Board
 from search.engine import Engine
 from search.growth import Growth
-from search.plan import Plan, write_plan
+from search.plan import Plan
+from search.plan_file import write_plan
 from search.progress import Progress
 from search.provenance import provenance
 from search.quota import Quota

@@ -13,7 +13,8 @@ from results.sharing import Shared, shared
 from search.budget import Budget, Patience, Spend, spend
 from search.engine import searching_seconds
 from search.place import is_driven
-from search.plan import Plan, read_plan
+from search.plan import Plan
+from search.plan_file import read_plan
 from search.room import Room
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from cluster.address import AUTO
 from cluster.code import copy_code
 from cluster.jobs import Jobs, JobView
-from search.plan import Plan, write_plan
+from search.plan import Plan
+from search.plan_file import write_plan
 from search.provenance import COMMIT, source_commit
 from search.sections import Cluster
 from spaces.errors import InputError

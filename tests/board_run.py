@@ -12,7 +12,8 @@ from results.leaderboard import trials_of
 from results.run_folder import RunFolder
 from search.board import Board
 from search.engine import Engine
-from search.plan import Plan, validate_plan, write_plan
+from search.plan import Plan, validate_plan
+from search.plan_file import write_plan
 from search.room import Room
 from search.scheduler import Verdict
 from search.searcher import Searcher

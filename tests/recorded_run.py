@@ -6,7 +6,8 @@ from pathlib import Path
 from results.journal import Journal
 from results.run_folder import RunFolder
 from results.schema import Measurement, SessionStart, Status, TrialEnd, TrialStart
-from search.plan import validate_plan, write_plan
+from search.plan import validate_plan
+from search.plan_file import write_plan
 from spaces.family import Family
 from spaces.svm import SvmConfig
 

@@ -15,7 +15,8 @@ from results.leaderboard import TrialRecord, incumbent, ranked, trials_of
 from results.run_folder import RunFolder
 from results.schema import Event, Measurement, Status, TrialEnd, TrialStart
 from search.cli import main
-from search.plan import validate_plan, write_plan
+from search.plan import validate_plan
+from search.plan_file import write_plan
 from spaces.family import Family
 from spaces.svm import SvmConfig
 

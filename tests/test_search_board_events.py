@@ -15,7 +15,7 @@ from results.leaderboard import trials_in
 from results.run_folder import RunFolder
 from results.schema import Measurement, Status, TrialEnd
 from search.board_server import Linked, runs_in
-from search.plan import read_plan
+from search.plan_file import read_plan
 from spaces.joint import JointSpace, parse_config
 from spaces.points import asked, parameters
 from trainables.data.protocol import load_training

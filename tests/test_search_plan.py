@@ -5,7 +5,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.plan import PRETRAINING, Plan, absolute, read_plan, validate_plan, write_plan
+from search.plan import PRETRAINING, Plan, validate_plan
+from search.plan_file import absolute, read_plan, write_plan
 from spaces.errors import InputError
 from spaces.svm import SvmConfig
 from trainables.data.spec import CropSpec
