@@ -1,10 +1,10 @@
 """Record learning curves of real trials: each is trained from rung to rung to full fidelity, nothing is stopped.
 
 Configs are drawn at random from the plan's space; families share the CPU seconds as `SHARES` says. Seconds are those of
-this process's CPU on one thread, so that a busy machine does not show. A recording that is broken off goes on where it
-was.
+this process's CPU on one thread, so that a busy machine does not show; pretraining, made before, is not in them. A
+recording that is broken off goes on where it was.
 
-    OMP_NUM_THREADS=1 python benchmarks/record_curves.py fer2013.csv benchmarks/curves.jsonl --minutes 25
+    OMP_NUM_THREADS=1 python benchmarks/record_curves.py fer2013.csv benchmarks/curves.jsonl --minutes 40
 """
 
 import argparse
@@ -20,13 +20,15 @@ from spaces.tree import RandomDraw
 from trainables.base import Task
 from trainables.curves import LearningCurve, read_curves, write_curve
 from trainables.data.faceset import Faces
-from trainables.data.protocol import load_training
+from trainables.data.protocol import load_pretraining, load_training
 from trainables.families import build_learner
 from trainables.footprint import measure_footprint
 from trainables.metrics import score
+from trainables.pretraining import pretrained
 from trainables.threads import limit_threads
+from trainables.weights import weights_key
 
-SHARES = {Family.SVM: 0.45, Family.FOREST: 0.35, Family.RESNET: 0.2}
+SHARES = {Family.SVM: 0.12, Family.FOREST: 0.13, Family.RESNET: 0.75}
 PLAN = Path(__file__).with_name("search_quality.yaml")
 
 
@@ -58,16 +60,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="FER2013: a csv file, a parquet file or a folder")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--minutes", type=float, default=25, help="CPU minutes to spend")
+    parser.add_argument("--minutes", type=float, default=40, help="CPU minutes to spend")
     arguments = parser.parse_args()
     plan = read_plan(PLAN, flags={"data.source": arguments.data})
     data = load_training(plan.data, cache_folder())
+    faces = pretrained(plan.pretraining, load_pretraining(plan.data, cache_folder()), cache_folder(), 1)
+    weights = {weights_key(str(plan.pretraining.arch), "faces"): faces}
     known = read_curves(arguments.out) if arguments.out.exists() else []
     spent = {family: sum(c.seconds[-1] for c in known if c.config.family == family) for family in Family}
     counts = {family: sum(curve.config.family == family for curve in known) for family in Family}
     while sum(spent.values()) < 60 * arguments.minutes:
         family = min(Family, key=lambda each: spent[each] / SHARES[each])
-        task = Task(data.train, counts[family], plan.fidelity)
+        task = Task(data.train, counts[family], plan.fidelity, weights=weights)
         curve = record(draw(plan.space, family, counts[family]), task, data.validation)
         write_curve(curve, arguments.out)
         spent[family], counts[family] = spent[family] + curve.seconds[-1], counts[family] + 1
