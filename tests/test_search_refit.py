@@ -30,9 +30,9 @@ pytestmark = pytest.mark.timeout(900)
 
 RESNET = ResnetConfig(epochs=9, batch_size=32, image_size=32, unfreeze=2, head_lr=3e-5, backbone_lr=3e-5)
 TOLERANCE = 0.03
-"""Mean difference of probabilities, where another seed makes 0.12: training amplifies the order of sums, so one process on
-two threads differs from itself on one by 0.012 in bfloat16 and 0.006 in float32. `test_trainables_data_parallel` holds a
-short training in float32 to 0.002 at most."""
+"""Mean difference of probabilities, where another seed makes 0.12. Training amplifies the order of sums: one process on
+two threads differs from itself on one by 0.012 in bfloat16, by 0.006 in float32. `test_trainables_data_parallel` holds
+a short training in float32 to 0.002 at most."""
 
 
 @pytest.fixture
