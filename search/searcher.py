@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import JournalStorage
 from optuna.trial import FixedTrial, TrialState
 
@@ -26,6 +26,7 @@ from results.schema import Measurement, Status
 from search.plan import Plan
 from search.proposals import FamilyStudies, Grid, Proposals, cmaes, gp
 from search.study_file import StudyFile
+from search.tpe import WindowedTPE
 from search.warm_start import EarlierTrial
 from spaces.family import Family
 from spaces.forest import ForestConfig
@@ -267,10 +268,4 @@ def _sampler(plan: Plan, seed: int, startup_trials: int) -> BaseSampler:
     """The sampler of the run's own study; where configs are proposed to it, it has nothing to choose."""
     if plan.sampler != "tpe":
         return RandomSampler(seed=seed)
-    return TPESampler(
-        multivariate=True,
-        group=True,
-        constant_liar=True,
-        n_startup_trials=startup_trials,
-        seed=seed,
-    )
+    return WindowedTPE(seed, startup_trials)

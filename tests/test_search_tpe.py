@@ -1,0 +1,98 @@
+"""TPE on a window of the study: what it sees, and that it learns from it as Optuna's own does."""
+
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution
+from optuna.samplers import RandomSampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from search.tpe import BEST, LATEST, WindowedTPE, window
+
+FAMILY = CategoricalDistribution(("svm", "forest"))
+
+
+def ended(number: int, family: str, state: TrialState, value: float, violation: float = 0.0) -> FrozenTrial:
+    trial = create_trial(
+        state=state,
+        params={"family": family},
+        distributions={"family": FAMILY},
+        value=None if state is TrialState.RUNNING else value,
+        intermediate_values={3: value},
+        constraints={"latency_ms": violation},
+    )
+    trial.number = number
+    return trial
+
+
+TRIALS = st.lists(
+    st.tuples(
+        st.sampled_from(["svm", "forest"]),
+        st.sampled_from([TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING]),
+        st.floats(0, 1),
+    ),
+    max_size=400,
+)
+
+
+@given(TRIALS)
+@settings(max_examples=40, deadline=None)
+def test_the_window_holds_the_running_the_best_and_the_latest(drawn):
+    trials = [ended(number, *each) for number, each in enumerate(drawn)]
+    seen = window(trials, {})
+    numbers = [trial.number for trial in seen]
+    assert numbers == sorted(set(numbers))
+    running = {trial.number for trial in trials if trial.state is TrialState.RUNNING}
+    assert running <= set(numbers)
+    assert len(seen) <= len(running) + BEST + 2 * LATEST
+    complete = sorted((t for t in trials if t.state is TrialState.COMPLETE), key=lambda t: t.value, reverse=True)
+    assert {trial.value for trial in complete[:BEST]} <= {trial.value for trial in seen}
+    for family in ("svm", "forest"):
+        own = [t for t in trials if t.params["family"] == family and t.state is not TrialState.RUNNING]
+        assert {trial.number for trial in own[-LATEST:]} <= set(numbers)
+
+
+def test_a_trial_that_breaks_a_constraint_is_not_among_the_best():
+    breaking = [ended(number, "svm", TrialState.COMPLETE, 0.9, violation=1.0) for number in range(2 * BEST)]
+    keeping = ended(2 * BEST, "svm", TrialState.PRUNED, 0.1)
+    later = [ended(2 * BEST + 1 + number, "svm", TrialState.COMPLETE, 0.8, violation=2.0) for number in range(LATEST)]
+    assert keeping in window([*breaking, keeping, *later], {})
+
+
+def objective(trial: optuna.Trial) -> float:
+    """Best at svm.x = 0.3; the forest has another parameter and is worse everywhere."""
+    if trial.suggest_categorical("family", ["svm", "forest"]) == "svm":
+        return 1 - abs(trial.suggest_float("svm.x", 0, 1) - 0.3) - 0.1 * trial.suggest_int("svm.n", 0, 3)
+    return 0.5 - trial.suggest_float("forest.y", 0, 1)
+
+
+def found(sampler: optuna.samplers.BaseSampler, trials: int) -> optuna.Study:
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    study.optimize(objective, n_trials=trials)
+    return study
+
+
+def test_it_learns_families_and_parameters_beyond_the_window():
+    study = found(WindowedTPE(seed=0, startup_trials=10), 2 * LATEST + BEST)
+    late = study.trials[-40:]
+    assert sum(trial.params["family"] == "svm" for trial in late) > 30
+    assert study.best_value > found(RandomSampler(seed=0), 100).best_value
+    assert max(len(trial.params) for trial in late) == 3, "a trial has the parameters of its family alone"
+
+
+@pytest.mark.parametrize("family", ["svm", "forest"])
+def test_a_family_that_is_given_is_kept_and_modelled(family):
+    study = found(WindowedTPE(seed=0, startup_trials=5), 40)
+    study.enqueue_trial({"family": family})
+    trial = study.ask()
+    objective(trial)
+    assert trial.params["family"] == family
+    names = {"svm": {"svm.x", "svm.n"}, "forest": {"forest.y"}}[family]
+    assert set(trial.relative_params) == names
+
+
+def test_the_seed_fixes_the_suggestions():
+    first, again, other = (found(WindowedTPE(seed, 5), 30) for seed in (0, 0, 1))
+    assert [trial.params for trial in first.trials] == [trial.params for trial in again.trials]
+    assert [trial.params for trial in first.trials] != [trial.params for trial in other.trials]
