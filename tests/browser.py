@@ -57,7 +57,12 @@ def console_errors(driver: webdriver.Chrome) -> list[str]:
     return [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
 
 
-def screenshot(driver: webdriver.Chrome, path: Path, whole: bool = False) -> None:
-    """Write what the window shows, or the `whole` page, to `path`, a PNG."""
-    shot = driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png", "captureBeyondViewport": whole})
+def screenshot(driver: webdriver.Chrome, path: Path, height: int | None = None) -> None:
+    """Write what the window shows to `path`, a PNG, or the page from its top to `height` pixels."""
+    options = {}
+    if height is not None:
+        width = driver.execute_script("return document.documentElement.clientWidth")
+        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+        options = {"captureBeyondViewport": True, "clip": clip}
+    shot = driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png", **options})
     path.write_bytes(base64.b64decode(shot["data"]))

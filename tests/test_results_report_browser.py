@@ -34,8 +34,7 @@ def checked(run: RunFolder, cache: Path, pictures: Path) -> None:
         assert all(drawn), f"plots that are not drawn: {drawn}"
         assert console_errors(driver) == []
         assert [name for name in driver.execute_script(OUTSIDE) if not name.startswith("data:")] == []
-        screenshot(driver, pictures / "report.png")
-        screenshot(driver, run.path / "whole.png", whole=True)
+        screenshot(driver, pictures / "report.png", height=3600)
         phone(driver)
         driver.get(address)
         content, window = driver.execute_script(WIDTHS)

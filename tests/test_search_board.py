@@ -117,7 +117,7 @@ def test_both_tabs_in_a_browser(fertune: CommandLine, cache: Path):
     with open_browser(1400, 900) as driver:
         board, address = start_board(fertune, "runs/one")
         try:
-            driver.get(f"{address}#scalars")
+            driver.get(f"{address}#scalars&tagFilter=validation|search")
             wait_until(lambda: "validation" in text_of(driver), 60, lambda: text_of(driver))
             time.sleep(3)  # charts are drawn one after another
             screenshot(driver, pictures / "tensorboard-scalars.png")
