@@ -1,9 +1,12 @@
+import copy
+
 import pytest
 import torch
+from torch import nn
 
 from spaces.resnet import ResnetConfig
 from trainables.backbones import freeze, random_net
-from trainables.optimization import make_optimizer, rate_factor, set_rates
+from trainables.optimization import Optimizer, make_optimizer, rate_factor, set_rates
 
 
 @pytest.mark.parametrize("total", [1, 2, 9, 1000])
@@ -66,3 +69,27 @@ def test_groups_have_their_own_peaks_and_only_matrices_decay() -> None:
         if name.startswith(("fc.", "layer4."))
     }
     assert found == expected
+
+
+def test_channels_last_parameters_get_the_steps_of_adamw():
+    """Against torch's own optimizer on a contiguous copy, state and parameters, decay included."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1)).to(memory_format=torch.channels_last)
+    twin = copy.deepcopy(net).to(memory_format=torch.contiguous_format)
+    groups = [{"params": list(net.parameters()), "lr": 0.1, "weight_decay": 0.3}]
+    ours, theirs = Optimizer(groups), torch.optim.AdamW(twin.parameters(), lr=0.1, weight_decay=0.3)
+    assert not net[0].weight.is_contiguous()
+    for _ in range(3):
+        images = torch.randn(5, 3, 6, 6)
+        for each, optimizer in ((net, ours), (twin, theirs)):
+            each(images).square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            assert all(parameter.grad is None for parameter in each.parameters())
+    for mine, expected in zip(net.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(mine, expected)
+        state = ours.state_of(mine)
+        assert state["exp_avg"].shape == mine.shape
+        torch.testing.assert_close(state["exp_avg_sq"], theirs.state[expected]["exp_avg_sq"])
+        state["exp_avg"].fill_(7.0)
+        assert (ours.state_of(mine)["exp_avg"] == 7.0).all(), "writing to it changes the state"

@@ -93,12 +93,12 @@ class ParallelTuning(FineTuning):
 
     def _add_up(self, loss: Tensor) -> Tensor:
         """Give every process the sum of all gradients, and return the sum of all losses: one message for everything."""
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
-        message = torch.cat([*(p.grad.reshape(-1) for p in parameters), loss.reshape(1)])
+        own = [parameter.grad for parameter in self.optimizer.parameters if parameter.grad is not None]
+        message = torch.cat([*(gradient.reshape(-1) for gradient in own), loss.reshape(1)])
         distributed.all_reduce(message)
-        *gradients, total = torch.split(message, [*(p.numel() for p in parameters), 1])
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad.copy_(gradient.view_as(parameter))
+        *gradients, total = torch.split(message, [*(gradient.numel() for gradient in own), 1])
+        for gradient, summed in zip(own, gradients, strict=True):
+            gradient.copy_(summed.view(gradient.shape))
         return total[0]
 
 
