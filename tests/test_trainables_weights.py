@@ -63,7 +63,11 @@ def test_a_net_starts_from_the_weights_its_config_names(imagenet_like: nn.Module
     path = write_weights(imagenet_like, tmp_path / "weights.safetensors")
     net = starting_net(ResnetConfig(weights=str(path), stem="small"), 3, classes=7)
     assert torch.equal(net.state_dict()["conv1.weight"], imagenet_like.state_dict()["conv1.weight"])
-    assert torch.equal(head(net).weight, head(random_net("resnet18", 3, classes=7)).weight)
+    again, other = (starting_net(ResnetConfig(weights=str(path)), seed, classes=7) for seed in (3, 4))
+    assert torch.equal(head(net).weight, head(again).weight)
+    assert not torch.equal(head(net).weight, head(other).weight)
+    assert 0.02 < head(net).weight.std() < 0.03, "uniform within 1 / sqrt(512)"
+    assert net.state_dict()["bn1.num_batches_tracked"] == 0
     assert same(starting_net(ResnetConfig(), 3), random_net("resnet18", 3))
 
 

@@ -46,10 +46,14 @@ class Vgg16(nn.Module):
         return logits
 
 
-def empty_net(arch: Arch, stem: Stem = "imagenet") -> nn.Module:
-    """A network on the CPU for the three classes whose tensors hold anything: to be loaded."""
+def empty_net(arch: Arch, stem: Stem = "imagenet", classes: int = len(CLASSES)) -> nn.Module:
+    """A network on the CPU whose tensors hold anything, but for counters, which are zero: to be loaded."""
     with torch.device("meta"):
-        return _build(arch, stem, len(CLASSES)).to_empty(device="cpu")
+        net = _build(arch, stem, classes).to_empty(device="cpu")
+    for buffer in net.buffers():
+        if not buffer.is_floating_point():
+            buffer.zero_()
+    return net
 
 
 def embedding_net(backbone: str, stem: Stem = "imagenet") -> tuple[nn.Module, str]:
@@ -101,6 +105,13 @@ def _build(arch: Arch, stem: Stem, classes: int) -> nn.Module:
     if stem != "imagenet":
         net.set_submodule("maxpool", nn.Identity())
     return net
+
+
+def reset_head(net: nn.Module, seed: int) -> None:
+    """Give the head of `net` random tensors; the same `seed` gives the same ones."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        head(net).reset_parameters()
 
 
 def random_head(net: nn.Module, classes: int, seed: int) -> nn.Linear:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from spaces.errors import InputError
 from spaces.resnet import Arch, ResnetConfig, Stem
-from trainables.backbones import embedding_net, random_net
+from trainables.backbones import embedding_net, empty_net, random_net, reset_head
 from trainables.data.faceset import CLASSES
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
@@ -103,11 +103,13 @@ def starting_net(
     Raises:
         InputError: See `resolve_weights` and `load_backbone`.
     """
-    net = random_net(config.arch, seed, config.stem, classes)
     given = files.get(weights_key(config.arch, config.weights))
     weights = given or resolve_weights(config.arch, config.weights)
-    if weights is not None:
-        load_backbone(net, weights)
+    if weights is None:
+        return random_net(config.arch, seed, config.stem, classes)
+    net = empty_net(config.arch, config.stem, classes)
+    load_backbone(net, weights)
+    reset_head(net, seed)
     return net
 
 
