@@ -59,7 +59,8 @@ def ensure_token(path: Path) -> None:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w") as file:
                 file.write(secrets.token_hex(32))
-        if path.stat().st_mode & 0o077:
+        about = path.stat()
+        if about.st_mode & 0o077 and about.st_uid == os.getuid():  # a file of somebody else's is theirs to guard
             path.chmod(0o600)
         empty = not path.read_text().strip()
     except OSError as error:

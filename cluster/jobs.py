@@ -72,8 +72,9 @@ class Jobs:
 
         Raises:
             ClusterError: If there is none, it refuses the token, or it runs another Ray.
+            ValueError: If the address is none.
         """
-        self.address = _endpoint(address)
+        self.address = endpoint(address)
         prepare_environment(create_token=False)
         with self._complaints():
             from ray.job_submission import JobSubmissionClient
@@ -155,7 +156,8 @@ class Jobs:
                 write(text)
 
         with self._complaints(
-            f"; if its head is gone, submit with the same --name on another cluster to continue {job}"
+            f"; the job may run on: `fertune jobs logs --follow {job}` follows it again. If its head is gone, submit "
+            "with the same --name on another cluster"
         ):
             asyncio.run(pass_on())
         return self.find(job)
@@ -210,12 +212,25 @@ def is_clear_text(address: str) -> bool:
     return parts.scheme == "http" and not (host in ("localhost", "::1") or host.startswith("127."))
 
 
-def _endpoint(given: str | None) -> str:
+def endpoint(given: str | None) -> str:
+    """The Jobs endpoint that is meant.
+
+    Args:
+        given: `http://host:port`; default: `RAY_API_SERVER_ADDRESS`, else that of the cluster started on this machine.
+
+    Raises:
+        ValueError: If it is no such address.
+        ClusterError: If none is given and no cluster runs here.
+    """
     address = given or os.environ.get("RAY_API_SERVER_ADDRESS", "")
     if address:
-        parts = urlsplit(address)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ClusterError(f"{address}: a Jobs endpoint is http://host:port or https://..., 8265 is Ray's own port")
+        try:
+            parts = urlsplit(address)
+            is_place = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # half a bracket, a port that is no number
+            is_place = False
+        if not is_place:
+            raise ValueError(f"{address}: a Jobs endpoint is http://host:port or https://..., 8265 is Ray's own port")
         return address.rstrip("/")
     state = read_state()
     if state is None or not state.is_up:

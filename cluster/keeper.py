@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -39,7 +40,14 @@ def main() -> None:
     cluster, jobs = Cluster(shutdown_at_exit=True), _free_port()
     while True:
         while len(state.nodes) < state.wanted:
-            state = _add_node(cluster, state, jobs, devices)
+            try:
+                state = _add_node(cluster, state, jobs, devices)
+            except Exception:
+                if signal.getsignal(signal.SIGTERM) is not _end:  # the cluster is not whole yet
+                    raise
+                traceback.print_exc()  # into the log; the nodes that run go on, and who asked is told
+                state = state.model_copy(update={"wanted": len(state.nodes)})
+                write_state(state)
         signal.signal(signal.SIGTERM, _end)
         time.sleep(_LOOK_SECONDS)
         state = read_state() or state

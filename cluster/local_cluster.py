@@ -92,7 +92,7 @@ def _start_keeper(folder: Path) -> Process:
     """The keeper, in a session of its own: it outlives this terminal and does not hear its Ctrl-C."""
     with (folder / "keeper.log").open("w") as log:
         keeper = subprocess.Popen(
-            [sys.executable, "-m", "cluster.keeper"],
+            [sys.executable, "-P", "-m", "cluster.keeper"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -114,7 +114,7 @@ def _joined(number: int) -> State:
             raise ClusterError("the cluster was stopped while it started")
         if len(state.nodes) >= number:
             return state
-        if state.keeper.running() is None or time.monotonic() > end:
+        if state.wanted < number or state.keeper.running() is None or time.monotonic() > end:
             said = (state.folder / "keeper.log").read_text(errors="replace").strip().splitlines()
             because = said[-1] if said else f"its keeper said nothing for {_NODE_SECONDS:.0f} s"
             raise ClusterError(f"node {number} of the cluster did not start: {because}")

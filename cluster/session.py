@@ -22,8 +22,8 @@ Nodes = tuple[dict[str, float], ...]
 def session(address: str = LOCAL, cpus: int | None = None, gpus: int | None = None) -> Iterator[Nodes]:
     """Ray for the time of a `with` block; a cluster that ran before runs on afterwards.
 
-    A cluster of several machines must see the run folder, the data and files of weights under the same paths (NFS,
-    say): runs are local paths for now. This process must be on one of the cluster's machines, its head for instance.
+    A cluster of several machines must see the run's folder under the same path (NFS, say) unless the run is at a URL,
+    and the data likewise. This process must be on one of the cluster's machines, its head for instance.
 
     Args:
         address: `local`, `auto` or `host:port`.

@@ -19,7 +19,7 @@ class Choice:
             does; the leader if there is none.
         runner_up: The best of the others; None if there is no other.
         p_values: Of McNemar's exact test of each against the leader, adjusted by Holm; None for the leader.
-        told_apart: For each, whether the leader is right on significantly more faces.
+        told_apart: For each, whether the leader and it are right on significantly different numbers of faces.
     """
 
     leader: int
@@ -47,10 +47,7 @@ def choose(accuracies: Sequence[float], seconds: Sequence[float], correct: Seque
     order = sorted(range(len(accuracies)), key=lambda place: (-accuracies[place], seconds[place], place))
     leader, others = order[0], order[1:]
     adjusted = dict(zip(others, holm([mcnemar(correct[leader], correct[other]) for other in others]), strict=True))
-    told_apart = tuple(
-        place != leader and adjusted[place] < ALPHA and bool(correct[leader].sum() > correct[place].sum())
-        for place in range(len(accuracies))
-    )
+    told_apart = tuple(place != leader and adjusted[place] < ALPHA for place in range(len(accuracies)))
     cheap = [place for place in others if not told_apart[place] and seconds[place] <= CHEAPER * seconds[leader]]
     winner = min(cheap, key=lambda place: seconds[place], default=leader)
     return Choice(

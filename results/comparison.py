@@ -52,7 +52,8 @@ def compare(
     Returns:
         The number of the winning trial, and: `rules`; `candidates`, each with `trial`, `family`, `config`, `seconds`,
         `val_accuracy_mean`, `val_accuracy_ci`, `seeds`, `splits`, `refitted`, `failed` and `mcnemar_p` (against the
-        leader); `leader` and `runner_up`, trials; `told_apart`, those that the leader is significantly better than;
+        leader); `leader` and `runner_up`, trials; `told_apart`, those that are right on significantly more or fewer
+        faces than it;
         `mcnemar_p`, of the winner against the runner-up; `optimism`; `calibration`, `thresholds`, `val_recall` (by
         class) and `recall_by_emotion` of the winner on validation; `ensemble`, None unless the rules ask for it.
     """
@@ -62,13 +63,14 @@ def compare(
     _check_counts(run, faces)
     probabilities = np.stack([kept_probabilities(run, record, faces.labels) for record in finished])
     correct = probabilities.argmax(axis=2) == faces.labels
-    candidates = _candidates(finished, rules.top)
+    candidates = _candidates([finished[place] for place in places_with_models(run, finished)], rules.top)
     refits = refit_candidates(run, candidates, rules.seeds, rules.splits, cache, say)
     places = [finished.index(record) for record in candidates]
     rows = [
         _measured(run, finished[place], refits[finished[place].trial], faces, probabilities[place]) for place in places
     ]
-    won, chosen = _chosen(run, rows, correct[places])
+    right = [_right(refits[finished[place].trial], correct[place]) for place in places]
+    won, chosen = _chosen(run, rows, right)
     winner = places[won]
     return finished[winner].trial, {
         "rules": asdict(rules),
@@ -83,8 +85,13 @@ def compare(
     }
 
 
+def _right(refits: list[Refit], correct: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """On which faces a candidate is right: those of all its refits' splits, one after another, else the run's own."""
+    return np.array([each == "1" for refit in refits for each in refit.right], dtype=np.bool_) if refits else correct
+
+
 def _candidates(finished: list[TrialRecord], top: int) -> list[TrialRecord]:
-    """The `top` best of `finished`, and, where several are compared, the best of each family besides."""
+    """The `top` best of `finished`, whose models were kept; where several are compared, the best of each family too."""
     if top == 1:
         return finished[:1]
     first = {record.family: place for place, record in reversed(list(enumerate(finished)))}
@@ -113,7 +120,7 @@ def _measured(
     }
 
 
-def _chosen(run: RunFolder, rows: list[dict[str, Any]], correct: NDArray[np.bool_]) -> tuple[int, dict[str, Any]]:
+def _chosen(run: RunFolder, rows: list[dict[str, Any]], right: list[NDArray[np.bool_]]) -> tuple[int, dict[str, Any]]:
     """The place of the winner among `rows`, which learn their p values, and what is said of the choice."""
     places = [place for place, row in enumerate(rows) if row["failed"] is None]
     if not places:
@@ -121,7 +128,7 @@ def _chosen(run: RunFolder, rows: list[dict[str, Any]], correct: NDArray[np.bool
     choice = choose(
         [rows[place]["val_accuracy_mean"] for place in places],
         [rows[place]["seconds"] for place in places],
-        [correct[place] for place in places],
+        [right[place] for place in places],
     )
     trials = [rows[place]["trial"] for place in places]
     for place, p_value in zip(places, choice.p_values, strict=True):

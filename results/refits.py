@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from results.describe import describe
 from results.leaderboard import TrialRecord
@@ -38,6 +38,7 @@ class Refit(BaseModel):
         split: Seed of the split.
         accuracy: Balanced accuracy; None if training failed.
         confusion: Counts, rows true class, columns predicted class; None if training failed.
+        right: For each validation face whether it was right, `1` or `0`; empty if training failed.
         seconds: Seconds that training and validation took.
         failed: Why training failed; empty otherwise.
     """
@@ -49,6 +50,7 @@ class Refit(BaseModel):
     split: int
     accuracy: float | None
     confusion: tuple[tuple[int, int, int], ...] | None
+    right: str = Field(pattern="^[01]*$")
     seconds: float
     failed: str = ""
 
@@ -119,7 +121,13 @@ class _Workshop:
         config, scale = parse_config(record.config), self._run.fidelity()
         weights = starting_weights(self._run, record, self._spec, self._cache, self._threads, self._say)
         refit = Refit(
-            trial=record.trial, seed=seed, split=self._spec.protocol.seed, accuracy=None, confusion=None, seconds=0
+            trial=record.trial,
+            seed=seed,
+            split=self._spec.protocol.seed,
+            accuracy=None,
+            confusion=None,
+            right="",
+            seconds=0,
         )
         began = time.perf_counter()
         try:
@@ -132,9 +140,11 @@ class _Workshop:
                 raise TrainingError("a predicted probability is not finite")
         except TrainingError as error:
             return refit.model_copy(update={"failed": str(error), "seconds": time.perf_counter() - began})
-        scores = score(data.validation.labels, probabilities)
-        spent = time.perf_counter() - began
-        return refit.model_copy(update={"accuracy": scores.accuracy, "confusion": scores.confusion, "seconds": spent})
+        labels, spent = data.validation.labels, time.perf_counter() - began
+        scores = score(labels, probabilities)
+        right = "".join("01"[each] for each in (probabilities.argmax(axis=1) == labels).astype(int))
+        measured = {"accuracy": scores.accuracy, "confusion": scores.confusion, "right": right, "seconds": spent}
+        return refit.model_copy(update=measured)
 
 
 def starting_weights(

@@ -58,7 +58,7 @@ class RemoteRun(RunFolder):
             self._fetch((each, self.path / each) for each in names)
         return path
 
-    def for_workers(self, path: Path) -> str:
+    def for_workers(self, path: Path, is_shared: bool) -> str:
         name = f"{_SHARED}/{path.name}"
         if self.storage.size(name) != path.stat().st_size:
             self.storage.upload(path, name)

@@ -18,7 +18,7 @@ from results.predictions import kept_probabilities
 from results.readings import Reading, reading_for, readings_of
 from results.run_folder import RunFolder
 from results.schema import Event, SessionStart, Status
-from results.selection import Selection
+from results.selection import Selection, eligible
 from results.statistics import optimism
 from spaces.errors import InputError
 from spaces.family import Family
@@ -64,8 +64,8 @@ class Facts:
 
     @cached_property
     def finished(self) -> list[TrialRecord]:
-        """The trials at full fidelity, best first."""
-        return _finished(self.records)
+        """The trials that can win: at full fidelity and within all constraints; best first."""
+        return eligible(self.records, self.run.goals())
 
     @property
     def winner(self) -> TrialRecord | None:
@@ -165,7 +165,7 @@ def facts_of(run: RunFolder, cache: Path) -> Facts:
         InputError: If the plan, the measurements, the selection or the readings are damaged.
     """
     events = read_events(run.measurements)
-    records = ranked(trials_of(events, run.location))
+    records = ranked(trials_of(events, run.location), run.goals())
     selection = _selection(run, records)
     return Facts(run, events, records, selection, readings_of(run), _validation(run, records, selection, cache))
 
@@ -183,14 +183,10 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
-def _finished(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    return [record for record in records if record.status is Status.FINISHED and record.measurements]
-
-
 def _selection(run: RunFolder, records: Sequence[TrialRecord]) -> Selection | None:
     path = run.selection / "selection.json"
     kept = read_form(Selection, path) if path.exists() else None
-    checkpoints = tuple(sorted(record.measurements[-1].checkpoint for record in _finished(records)))
+    checkpoints = tuple(sorted(record.measurements[-1].checkpoint for record in eligible(records, run.goals())))
     return kept if kept and kept.finished == checkpoints else None
 
 
@@ -203,7 +199,7 @@ def _winner(finished: Sequence[TrialRecord], selection: Selection | None) -> Tri
 def _validation(
     run: RunFolder, records: Sequence[TrialRecord], selection: Selection | None, cache: Path
 ) -> Validation | str:
-    finished = _finished(records)
+    finished = eligible(records, run.goals())
     winner = _winner(finished, selection)
     if winner is None:
         return "No trial has finished yet."

@@ -1,6 +1,7 @@
 """The layout of a run folder, in one place."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -86,9 +87,23 @@ class RunFolder:
         """The path of a checkpoint, or of a file or folder in one; `name` is relative to the run."""
         return self.path / name
 
-    def for_workers(self, path: Path) -> str:
-        """Where every node finds the file at `path`, which is on this one: the path itself, or a URL."""
-        return str(path.resolve())
+    def for_workers(self, path: Path, is_shared: bool) -> str:
+        """Where every worker finds the file at `path`, which is on this node.
+
+        Args:
+            path: The file.
+            is_shared: Whether workers may be on other nodes, which see the run's folder and may not see the file: it is
+                then copied into the run.
+        """
+        if not is_shared:
+            return str(path.resolve())
+        copy = self.path.resolve() / "weights" / path.name
+        if not copy.exists() or copy.stat().st_size != path.stat().st_size:
+            copy.parent.mkdir(exist_ok=True)
+            partial = copy.with_suffix(f".partial{copy.suffix}")
+            shutil.copyfile(path, partial)
+            partial.replace(copy)
+        return str(copy)
 
     def changed(self) -> None:
         """Whoever keeps a copy of the run up to date may do so now."""

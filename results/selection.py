@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from results.calibration import Threshold
 from results.comparison import Rules, compare
+from results.goals import Goals
 from results.journal import LineWriter
 from results.leaderboard import TrialRecord, ranked, record_json, trials_in
 from results.readings import READING, read_test, reading_for, readings_of
@@ -106,6 +107,16 @@ def selected(run: RunFolder) -> TrialRecord:
     return next(record for record in finished if record.trial == kept.winner)
 
 
+def last_rules(run: RunFolder) -> Rules | None:
+    """The rules of the last selection of `run` if no further trial has finished since, else None.
+
+    Raises:
+        InputError: If no trial has finished, or the record of the selection is damaged.
+    """
+    kept = _kept(run)
+    return kept.rules if kept is not None and kept.finished == _checkpoints(_finished(run)) else None
+
+
 def selected_thresholds(run: RunFolder, winner: TrialRecord) -> tuple[Threshold, ...]:
     """The thresholds of `winner` if the last selection chose it and still holds, else none."""
     kept = _kept(run)
@@ -142,11 +153,16 @@ def _alone(run: RunFolder) -> Iterator[None]:
         yield
 
 
-def _finished(run: RunFolder) -> list[TrialRecord]:
-    """The trials of `run` that reached full fidelity, best first."""
-    records, goals = trials_in([run]), run.goals()
+def eligible(records: Sequence[TrialRecord], goals: Goals) -> list[TrialRecord]:
+    """Those of `records` that can win: at full fidelity and within all constraints; best first."""
     finished = [record for record in ranked(records, goals) if record.status is Status.FINISHED and record.measurements]
-    finished = [record for record in finished if goals.are_kept_by(record.measurements[-1])]
+    return [record for record in finished if goals.are_kept_by(record.measurements[-1])]
+
+
+def _finished(run: RunFolder) -> list[TrialRecord]:
+    """The trials of `run` that can win, best first; there is one at least."""
+    records, goals = trials_in([run]), run.goals()
+    finished = eligible(records, goals)
     if not finished:
         raise InputError(
             f"{run.location}: none of its {len(records)} trials has finished (reached full fidelity) yet"

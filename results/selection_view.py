@@ -53,7 +53,10 @@ def reasons(winner: int, selection: dict[str, Any]) -> list[str]:
         if trial != leader and trial not in selection["told_apart"] and not row["failed"]
     ]
     if not equals:
-        return [*failed, f"why: it is right more often than every other candidate (runner-up: {p_value})"]
+        return [
+            *failed,
+            f"why: it is the best on validation and differs from every other candidate (runner-up: {p_value})",
+        ]
     return [
         *failed,
         f"why: it is the best on validation; what cannot be told apart from it (trial {', '.join(equals)}; runner-up: "

@@ -133,9 +133,13 @@ def resume(
     cpu_seconds: CpuSeconds = None,
     gpu_seconds: GpuSeconds = None,
     cost: Cost = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Change cluster or resources; repeatable."),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Continue an interrupted or killed run; a larger budget continues a finished one."""
+    """Continue an interrupted or killed run, here or on another cluster; a larger budget continues a finished one."""
     from search.run import resume as continue_run
 
     flags = {
@@ -147,10 +151,13 @@ def resume(
         "budget.gpu_seconds": gpu_seconds,
         "budget.cost": cost,
     }
+    fixed = [each for each in settings or () if not each.strip().startswith(("cluster.", "resources."))]
+    if fixed:
+        raise InputError(f"--set {fixed[0]}: a run that goes on may change cluster and resources; the rest is fixed")
     output = Output(json)
     with drive_run(run, cache_folder(), output.progress.print) as folder:
         folder.check_exists()
-        plan = read_plan(folder.plan, flags=flags)
+        plan = read_plan(folder.plan, settings or (), flags)
         output.finish_search(continue_run(plan, folder, cache_folder(), output.progress))
 
 

@@ -19,10 +19,20 @@ app = typer.Typer()
 def select(
     run: RunArgument,
     top: Annotated[
-        int, typer.Option(min=1, help="Best trials to compare, with the best of each family if above 1.")
-    ] = 1,
-    seeds: Annotated[int, typer.Option(min=0, help="Refits of each compared trial, each with another seed.")] = 0,
-    splits: Annotated[bool, typer.Option(help="Give each refit another split of training and validation.")] = True,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Best trials to compare, with the best of each family if above 1; default: as the last time, else 1.",
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=0, help="Refits of each, with other seeds; default: as the last time, else 0."),
+    ] = None,
+    splits: Annotated[
+        bool | None,
+        typer.Option(help="Give each refit another split of training and validation.", show_default="as last"),
+    ] = None,
     ensemble: Annotated[bool, typer.Option("--ensemble", help="Compare an ensemble with the winner.")] = False,
     latency: Annotated[
         float | None, typer.Option(min=0, help="Milliseconds that the ensemble may take for one face.")
@@ -31,15 +41,23 @@ def select(
 ) -> None:
     """Compare the best trials, and let the winner meet the test set, once."""
     from results.comparison import Rules
+    from results.selection import last_rules
     from results.selection import select as choose
     from results.selection_view import render
 
     if latency is not None and not ensemble:
         raise InputError(f"--latency {latency:g} limits an ensemble: give --ensemble, too")
     output = Output(json)
-    rules = Rules(top, seeds, splits, ensemble, latency)
     with open_run(run, change=True) as folder:
         _check_learned(folder)
+        last = last_rules(folder) or Rules()
+        rules = Rules(
+            top=last.top if top is None else top,
+            seeds=last.seeds if seeds is None else seeds,
+            splits=last.splits if splits is None else splits,
+            ensemble=ensemble or last.ensemble,
+            latency=latency if ensemble else last.latency,
+        )
         selection = choose(
             folder, cache_folder(), rules, lambda line: output.progress.print(Text(line), soft_wrap=True)
         )

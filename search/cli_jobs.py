@@ -14,6 +14,7 @@ from search.cli_options import Json
 from search.cli_output import Output, variable
 from search.plan_file import read_plan
 from search.run_name import checked_name
+from spaces.errors import InputError
 
 if TYPE_CHECKING:
     from cluster.jobs import Jobs, JobView
@@ -53,6 +54,7 @@ def submit(
     checked = read_plan(plan, settings or (), {"data.source": data})
     run_name = checked_name(name or f"{plan.stem}-{time.strftime('%Y%m%d-%H%M%S')}")
     environment = dict(variable(each) for each in variables or ())
+    submission.check_paths(checked, runs)
     output, jobs = Output(json), _jobs(address)
     job, size = submission.submit(checked, run_name, runs, jobs, environment)
     say = output.progress.print
@@ -129,15 +131,16 @@ def stop(job: JobArgument, address: Address = None, json: Json = False) -> None:
 
 
 def _jobs(address: str | None) -> "Jobs":
-    from cluster.jobs import Jobs, is_clear_text
+    from cluster.jobs import Jobs, endpoint, is_clear_text
 
-    jobs = Jobs(address)
-    if is_clear_text(jobs.address):
-        sentence = (
-            f"{jobs.address}: the token travels unencrypted; use a tunnel (ssh -L, kubectl port-forward) or https"
-        )
+    try:
+        place = endpoint(address)
+    except ValueError as error:
+        raise InputError(f"--address {error}") from None
+    if is_clear_text(place):
+        sentence = f"{place}: the token travels unencrypted; use a tunnel (ssh -L, kubectl port-forward) or https"
         Output(as_json=False).progress.print(Text(sentence, style="yellow"), soft_wrap=True)
-    return jobs
+    return Jobs(place)
 
 
 def _to(stream: Any) -> Any:

@@ -68,7 +68,7 @@ def examine(plan: Plan | None, runs: str, cache: Path) -> list[Check]:
     if plan is not None:
         (data, paths), (weights, more) = _data(plan, cache), _weights(plan)
         checks += [data, weights]
-        files = paths + more
+        files = paths + ([] if is_url(runs) else more)  # weights go with a run at a URL
     folder, check = _run_folder(runs)
     with _known_here_alone(folder) as place:
         return [*checks, check, *_cluster(plan, files, place, cache.resolve())]

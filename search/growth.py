@@ -27,18 +27,24 @@ class Growth:
         self._shapes = [room.shape(family) for family in plan.space.families]
         self._room = room
         self._say = say
+        self._most = plan.budget.trials
+        self._asked = 0
         self._looked = 0.0
         self._idle_since = self._said = time.monotonic()
 
     def __enter__(self) -> Self:
-        if self._trials:
-            wanted = islice(cycle(self._shapes), self._trials)
-            request([{"CPU": shape.cpus, **({"GPU": shape.gpus} if shape.gpus else {})} for shape in wanted])
+        self._ask_for(self._trials or 0)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._trials:
-            request([])
+        self._ask_for(0)
+
+    def _ask_for(self, trials: int) -> None:
+        """Ask the cluster to have room for so many trials at once, unless that was asked last."""
+        if trials != self._asked:
+            self._asked = trials
+            wanted = islice(cycle(self._shapes), trials)
+            request([{"CPU": shape.cpus, **({"GPU": shape.gpus} if shape.gpus else {})} for shape in wanted])
 
     def update(self, states: Iterable[str]) -> None:
         """Look at the cluster, at most every other second.
@@ -50,6 +56,10 @@ class Growth:
         if now - self._looked < _LOOK_SECONDS:
             return
         self._looked = now
+        states = list(states)
+        if self._trials and self._most:  # at the end of a search machines that it cannot use any more may go
+            ended = sum(state in ("TERMINATED", "ERROR") for state in states)
+            self._ask_for(max(1, min(self._trials, self._most - ended)))
         self._room.update(alive_nodes())
         if "RUNNING" in states:
             self._idle_since = now

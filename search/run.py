@@ -196,7 +196,7 @@ def _search(
         cache=cache.resolve(),
         scale=plan.fidelity,
         threads={family: room.shape(family).cpus for family in Family},
-        weights={key: run.for_workers(path) for key, path in weights.items()},
+        weights={key: run.for_workers(path, is_shared=plan.cluster.address != LOCAL) for key, path in weights.items()},
         timed=plan.goals.needs_timing,
         cache_bytes=plan.cache_bytes,
         views=plan.shared_views,

@@ -17,13 +17,14 @@ from spaces.errors import InputError
 from trainables.storage import is_url, join
 
 _NAMED = ("none", "imagenet", "faces", "demo")
+_MAY_BE_URLS = ("--runs", "data.source")
 
 
 def submit(plan: Plan, name: str, runs: str, jobs: Jobs, variables: Mapping[str, str]) -> tuple[JobView, int]:
     """Send `plan` to the cluster; a run of this name that is there already goes on.
 
     Args:
-        plan: As it was read: its paths are those of the cluster.
+        plan: As it was read: its paths are those of the cluster, see `check_paths`.
         name: The run's name.
         runs: The folder that holds the runs, absolute or a URL; every node sees it.
         jobs: The cluster's jobs.
@@ -33,10 +34,8 @@ def submit(plan: Plan, name: str, runs: str, jobs: Jobs, variables: Mapping[str,
         The job, and the bytes of the program and plan that were packed.
 
     Raises:
-        InputError: If a path is relative: it would lie in Ray's temporary folder.
         ClusterError: If the cluster does not take the job.
     """
-    check_paths(plan, runs)
     sent = plan.model_copy(update={"cluster": Cluster(address=AUTO, autoscale=plan.cluster.autoscale)})
     job = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     command = ["python", "-m", "search", "search", "plan.yaml", "--name", name, "--runs", runs, "--continue"]
@@ -64,9 +63,13 @@ def check_paths(plan: Plan, runs: str) -> None:
     Raises:
         InputError: Naming all that do not.
     """
+    named = (("--runs", runs), *_paths(plan))
+    fetched = [f"{field}: {path}" for field, path in named if is_url(path) and field not in _MAY_BE_URLS]
+    if fetched:
+        raise InputError(f"these have to be files that every node sees, not URLs: {', '.join(fetched)}")
     relative = [
         f"{field}: {path}"
-        for field, path in (("--runs", runs), *_paths(plan))
+        for field, path in named
         if not (is_url(path) or Path(path).is_absolute() or (field != "--runs" and path in _NAMED))
     ]
     if relative:
@@ -84,3 +87,4 @@ def _paths(plan: Plan) -> Iterator[tuple[str, str]]:
     for field, _, weights in plan.starting_weights:
         yield f"space.{field.partition('.')[0]} weights", weights
     yield "pretraining.weights", plan.pretraining.weights
+    yield from (("warm_start", str(path)) for path in plan.warm_start)

@@ -11,11 +11,11 @@ from collections.abc import Container, Sequence
 from typing import Any, cast
 
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, TPESampler
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-# TPE takes the best 25 trials for its good ones, and gives older ones among the others less and less weight.
+# TPE takes the best tenth of what it sees for its good ones, 25 at most, and gives older ones less and less weight.
 BEST = 50
 LATEST = 75  # of each family
 
@@ -36,23 +36,27 @@ class WindowedTPE(BaseSampler):
     """
 
     def __init__(self, seed: int, startup_trials: int) -> None:
-        self._tpe = TPESampler(
-            multivariate=True, group=True, constant_liar=True, n_startup_trials=startup_trials, seed=seed
-        )
+        # It would count the trials of the window, so start-up is counted here.
+        self._tpe = TPESampler(multivariate=True, group=True, constant_liar=True, n_startup_trials=0, seed=seed)
+        self._random, self._startup_trials, self._has_started = RandomSampler(seed=seed), startup_trials, False
         self._window: tuple[int, Study] | None = None
         self._ranks: dict[int, Rank] = {}
         self._grouped: set[int] = set()
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        if self._is_starting_up(study):
+            return {}
         # TPE adds what it is shown to the groups that it knows, so each trial has to be shown once.
         fresh = [each for each in study.get_trials(deepcopy=False) if each.number not in self._grouped]
-        fresh = [each for each in fresh if each.state is TrialState.COMPLETE]
+        fresh = [each for each in fresh if each.state in (TrialState.COMPLETE, TrialState.PRUNED)]
         self._grouped.update(each.number for each in fresh)
         return self._tpe.infer_relative_search_space(_part(study, fresh), trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
+        if not search_space:
+            return {}
         seen, fixed = self._seen(study, trial), trial.system_attrs.get("fixed_params", {})
         first = {} if _FAMILY in fixed else {name: each for name, each in search_space.items() if name == _FAMILY}
         found = self._tpe.sample_relative(seen, trial, first)
@@ -63,6 +67,8 @@ class WindowedTPE(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
+        if self._is_starting_up(study):
+            return self._random.sample_independent(study, trial, param_name, param_distribution)
         return self._tpe.sample_independent(self._seen(study, trial), trial, param_name, param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
@@ -73,6 +79,13 @@ class WindowedTPE(BaseSampler):
 
     def reseed_rng(self) -> None:
         self._tpe.reseed_rng()
+        self._random.reseed_rng()
+
+    def _is_starting_up(self, study: Study) -> bool:
+        if not self._has_started:
+            ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+            self._has_started = len(ended) >= self._startup_trials
+        return not self._has_started
 
     def _seen(self, study: Study, trial: FrozenTrial) -> Study:
         """What TPE may see of `study` for the suggestion of `trial`."""

@@ -7,7 +7,7 @@ import signal
 import stat
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,10 @@ def family_of(status: dict[str, Any]) -> list[psutil.Process]:
 
 def workers(run: Path, below: float = math.inf) -> dict[int, dict[str, Any]]:
     """Where each trial measured last, if that was at a fidelity below the one given."""
-    reports = [json.loads(path.read_text()) for path in (run / "checkpoints").glob("*/*/report.json")]
+    reports = []
+    for path in (run / "checkpoints").glob("*/*/report.json"):
+        with suppress(FileNotFoundError):  # an older rung goes when the next is written
+            reports.append(json.loads(path.read_text()))
     last = {report["trial"]: report for report in sorted(reports, key=lambda report: report["fidelity"])}
     return {trial: report["worker"] for trial, report in last.items() if report["fidelity"] < below}
 

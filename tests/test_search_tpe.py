@@ -81,6 +81,29 @@ def test_it_learns_families_and_parameters_beyond_the_window():
     assert max(len(trial.params) for trial in late) == 3, "a trial has the parameters of its family alone"
 
 
+def test_start_up_may_be_longer_than_the_window_and_ends():
+    startup = 2 * LATEST + 2 * BEST
+    study = found(WindowedTPE(seed=0, startup_trials=startup), startup + 40)
+    drawn = study.trials[:startup]
+    assert 0.4 < sum(trial.params["family"] == "svm" for trial in drawn) / startup < 0.6
+    assert sum(trial.params["family"] == "svm" for trial in study.trials[-40:]) > 30
+
+
+def test_stopped_trials_teach_it_the_parameters_of_their_family():
+    study = optuna.create_study(direction="maximize", sampler=WindowedTPE(seed=0, startup_trials=5))
+    for number in range(20):
+        trial = study.ask()
+        value = objective(trial)
+        trial.report(value, 1)
+        study.tell(
+            trial, value if number == 0 else None, state=TrialState.COMPLETE if number == 0 else TrialState.PRUNED
+        )
+    study.enqueue_trial({"family": "forest"})
+    last = study.ask()
+    objective(last)
+    assert set(last.relative_params) == {"forest.y"}
+
+
 @pytest.mark.parametrize("family", ["svm", "forest"])
 def test_a_family_that_is_given_is_kept_and_modelled(family):
     study = found(WindowedTPE(seed=0, startup_trials=5), 40)

@@ -52,13 +52,18 @@ def _worker() -> dict[str, Any]:
     return {"node": node, "pid": os.getpid(), "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
 
 
-def _bound_gpu_memory() -> None:
-    """Keep to the part of a GPU that Ray gave this worker, if it is a part."""
+def _keep_to_own_gpus() -> None:
+    """See no GPU if Ray gave this worker none, and keep to its part of one if that is what it got.
+
+    Ray hides GPUs from such a worker only where the node was started with a variable of ours.
+    """
     if not ray.is_initialized():
         return
     assigned: dict[str, float] = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
     share = assigned.get("GPU", 0)
-    if 0 < share < 1:
+    if share == 0:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    elif share < 1:
         from trainables.precision import bound_gpu_memory
 
         bound_gpu_memory(share)
@@ -128,7 +133,7 @@ class Trial(tune.Trainable):
     def _begin(self) -> dict[str, Any] | None:
         """Build the learner, continue from its checkpoint; the checkpoint's report if the driver has not seen it."""
         limit_threads(self._threads)
-        _bound_gpu_memory()
+        _keep_to_own_gpus()
         latest = self.checkpoints.latest()
         report = self.checkpoints.report(latest) if latest else None
         self.cache = _cache(self.job)

@@ -3,6 +3,7 @@
 Field names are those of KubeRay's ray.io/v1 (1.6 and later, which `authOptions.secretName` needs).
 """
 
+import shlex
 from typing import Any
 
 import yaml
@@ -12,7 +13,6 @@ from cluster.manifests.order import CACHE, HEAD_MEMORY_GB, IDLE_MINUTES, Machine
 CPU = Machine("a node labelled fertune=cpu", 16, 0, 32)
 GPU = Machine("a node labelled fertune=gpu", 8, 1, 32)
 SECRET = "fertune-token"  # noqa: S105 (the name of the secret, not the token)
-_PLAN = "fertune-plan"
 _ACCOUNT = "fertune"
 _COMMENT = """Written by `fertune cluster manifest --target kuberay`; docs/cloud-kuberay.md walks through it.
 The token is the key auth_token of the secret fertune-token. Nothing is exposed outside the Kubernetes cluster."""
@@ -20,7 +20,7 @@ The token is the key auth_token of the secret fertune-token. Nothing is exposed 
 
 def files(order: Order) -> dict[str, str]:
     """`rayjob.yaml` and `raycluster.yaml`, by name."""
-    shared = [_config_map(order), _network_policy()]
+    shared = [_config_map(order), _network_policy(order)]
     return {
         "rayjob.yaml": as_yaml([*shared, _job(order)], _COMMENT),
         "raycluster.yaml": as_yaml([*shared, _cluster(order)], _COMMENT),
@@ -33,7 +33,7 @@ def _job(order: Order) -> dict[str, Any]:
         "kind": "RayJob",
         "metadata": {"name": order.name},
         "spec": {
-            "entrypoint": " ".join(order.command),
+            "entrypoint": shlex.join(order.command),
             "submissionMode": "K8sJobMode",
             "shutdownAfterJobFinishes": True,
             "ttlSecondsAfterFinished": 60 * IDLE_MINUTES,
@@ -120,7 +120,7 @@ def _pod(order: Order, name: str, machine: Machine, placement: dict[str, Any]) -
                 }
             ],
             "volumes": [
-                {"name": "plan", "configMap": {"name": _PLAN}},
+                {"name": "plan", "configMap": {"name": _plan_of(order)}},
                 {"name": "cache", "emptyDir": {}},
                 {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}},
             ],
@@ -135,16 +135,21 @@ def _amount(cpus: int, memory: int) -> dict[str, dict[str, str]]:
     }
 
 
+def _plan_of(order: Order) -> str:
+    """The name of the plan's ConfigMap: two searches in a namespace have two."""
+    return f"{order.name}-plan"
+
+
 def _config_map(order: Order) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": _PLAN},
+        "metadata": {"name": _plan_of(order)},
         "data": {"plan.yaml": yaml.safe_dump(dict(order.plan), sort_keys=False)},
     }
 
 
-def _network_policy() -> dict[str, Any]:
+def _network_policy(order: Order) -> dict[str, Any]:
     """Only the pods of the search and KubeRay's operator may talk to them."""
     friends = [
         {"podSelector": {"matchLabels": {"app": "fertune"}}},
@@ -153,7 +158,7 @@ def _network_policy() -> dict[str, Any]:
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": {"name": "fertune"},
+        "metadata": {"name": order.name},
         "spec": {
             "podSelector": {"matchLabels": {"app": "fertune"}},
             "policyTypes": ["Ingress"],

@@ -1,6 +1,7 @@
 """`ray up` on AWS and GCP: a head without trials, workers on spot machines that come and go with the trials."""
 
 from collections.abc import Mapping
+from shlex import quote
 from typing import Any
 
 from cluster.manifests.order import CACHE, IDLE_MINUTES, JOBS_PORT, RAY_PORT, Machine, Order, as_yaml
@@ -111,5 +112,5 @@ def _docker(order: Order) -> dict[str, Any]:
         "image": order.image,
         "container_name": "fertune",
         "pull_before_run": True,
-        "run_options": ["--shm-size=1g", *(f"--env {name}={value}" for name, value in environment.items())],
+        "run_options": ["--shm-size=1g", *(f"--env {quote(f'{name}={value}')}" for name, value in environment.items())],
     }
