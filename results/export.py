@@ -10,13 +10,13 @@ from uuid import uuid4
 
 from results.artifact import CARD, DETECTOR, MANIFEST, MODEL, ONNX, brought, hashes, member_folder
 from results.leaderboard import TrialRecord
-from results.manifest import EnsembleFigures, Manifest, Member, Metrics, OnnxFile, Refit, ValidationFigures
+from results.manifest import Choice, EnsembleFigures, Manifest, Member, Metrics, OnnxFile, Refit, ValidationFigures
 from results.model_card import model_card
 from results.predictions import kept_model
 from results.readings import reading_for, readings_of
 from results.refitted import refitted
 from results.run_folder import RunFolder
-from results.selection import selected, selected_ensemble, selected_thresholds
+from results.selection import comparison_of, selected, selected_ensemble
 from spaces.errors import InputError
 from trainables.data.crop import detector_file
 
@@ -80,6 +80,7 @@ def _single(run: RunFolder) -> tuple[Manifest, dict[str, Path]]:
     readings = readings_of(run)
     reading = reading_for(winner, readings)
     measured = winner.measurements[-1]
+    compared = comparison_of(run, winner)
     validation = ValidationFigures(
         accuracy=measured.val_accuracy,
         accuracy_ci=reading.val_accuracy_ci if reading else None,
@@ -94,13 +95,30 @@ def _single(run: RunFolder) -> tuple[Manifest, dict[str, Path]]:
         config=winner.config,
         seed=winner.seed,
         fidelity=winner.fidelity,
-        thresholds=selected_thresholds(run, winner),
+        thresholds=() if compared is None else compared["thresholds"],
+        choice=None if compared is None else _choice(compared, winner),
         data=run.data_spec(),
         metrics=Metrics(validation=validation, test=reading.test if reading else None, test_readings=len(readings)),
         provenance=run.provenance_values(),
         files={},
     )
     return manifest, {MODEL: kept_model(run, winner)}
+
+
+def _choice(compared: dict[str, Any], winner: TrialRecord) -> Choice:
+    row = next(row for row in compared["candidates"] if row["trial"] == winner.trial)
+    calibration = compared["calibration"]
+    return Choice(
+        candidates=len(compared["candidates"]),
+        refits=len(row["seeds"]) if row["refitted"] else 0,
+        accuracy=row["val_accuracy_mean"],
+        accuracy_ci=row["val_accuracy_ci"],
+        mcnemar_p=compared["mcnemar_p"],
+        optimism=compared["optimism"]["expected"],
+        temperature=calibration["temperature"],
+        ece=calibration["ece"],
+        ece_scaled=calibration["ece_scaled"],
+    )
 
 
 def _refit(run: RunFolder) -> tuple[Manifest, dict[str, Path]]:

@@ -208,6 +208,19 @@ def goals_of(runs: Sequence[RunFolder]) -> Goals:
     return next(iter(found), ACCURACY)
 
 
+def differing_data(runs: Sequence[RunFolder]) -> str | None:
+    """A sentence if `runs` saw other faces or another split of them, so that their figures are not comparable."""
+    seen: dict[tuple[str, str], str] = {}
+    for run in runs:
+        if run.provenance.exists():
+            data = run.provenance_values()["data"]
+            seen.setdefault((data["fingerprint"], data["split"]), run.location)
+    if len(seen) < 2:
+        return None
+    one, other = list(seen.values())[:2]
+    return f"{one} and {other} have other faces, or another split of them: their figures do not compare"
+
+
 def write_csv(board: pd.DataFrame, path: Path) -> None:
     """Write a leaderboard, configs as JSON, so that `path` always holds a whole file, the old or the new."""
     partial = path.with_name(f".{path.name}.partial")

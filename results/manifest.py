@@ -94,6 +94,30 @@ class Member(_Part):
     weight: float
 
 
+class Choice(_Part):
+    """What the comparison that chose the model found; all on validation faces.
+
+    Attributes:
+        candidates: How many trials were compared.
+        refits: How often each was trained again, with other seeds and, unless the rules said otherwise, other splits.
+        accuracy: Mean balanced accuracy of the winner's refits, else its own; `accuracy_ci` is its 95 % interval.
+        mcnemar_p: Of McNemar's exact test against the runner-up, with Holm's correction; None if there was none.
+        optimism: By how much picking the best of all finished trials is expected to flatter its accuracy.
+        temperature: What the logarithms of the probabilities are divided by to calibrate them; it is not applied.
+        ece: Expected calibration error as they are, and `ece_scaled` at the temperature, cross-validated.
+    """
+
+    candidates: int
+    refits: int
+    accuracy: float
+    accuracy_ci: Interval
+    mcnemar_p: float | None
+    optimism: float
+    temperature: float
+    ece: float
+    ece_scaled: float
+
+
 class Refit(_Part):
     """How the model was trained once more, on training and validation faces together.
 
@@ -144,6 +168,8 @@ class Manifest(_Part):
         members: The models of an ensemble; empty otherwise.
         refit: How the model was trained once more; `metrics` and `thresholds` are then of the trial's model, which
             never saw the validation faces. None if it is the trial's model itself.
+        choice: What the comparison that chose it found; None if the run had not been through `fertune select`, and for
+            an ensemble.
         fidelity: The fidelity it was trained to.
         classes: The columns of its probabilities.
         decision: How a label follows from them.
@@ -165,6 +191,7 @@ class Manifest(_Part):
     seed: int | None = None
     members: tuple[Member, ...] = ()
     refit: Refit | None = None
+    choice: Choice | None = None
     fidelity: int
     classes: tuple[Literal["negative"], Literal["neutral"], Literal["positive"]] = ("negative", "neutral", "positive")
     decision: str = "the class of the highest probability"

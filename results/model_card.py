@@ -97,7 +97,7 @@ def model_card(manifest: Manifest) -> str:
         data=_data(manifest) + _pretraining(manifest),
         metrics=_refit(manifest) + "\n".join(_metrics(manifest)),
         readings=_readings(manifest),
-        thresholds=_thresholds(manifest),
+        thresholds=_choice(manifest) + _thresholds(manifest),
         chosen="The members were picked on validation" if ensemble else "The model was chosen on validation",
         provenance=json.dumps(manifest.provenance, indent=2),
     )
@@ -107,7 +107,7 @@ def _front_matter(manifest: Manifest) -> dict[str, Any]:
     """What the Hub reads, its `model-index` included: the figures with the data they were measured on."""
     families = {member.family.value for member in manifest.members} or {str(manifest.family)}
     results = []
-    for split, figures in _measured(manifest):
+    for split, figures in () if manifest.refit else _measured(manifest):  # nothing was measured of a refit
         results.append(
             {
                 "task": {"type": "image-classification", "name": "facial expression recognition"},
@@ -194,6 +194,22 @@ def _refit(manifest: Manifest) -> str:
         f"This model was trained on all {refit.images:,} faces of training and validation, with the config and seed of "
         f"trial {manifest.trial}. The figures are of that trial's model, trained without the validation faces; of this "
         "one there are none.\n\n"
+    )
+
+
+def _choice(manifest: Manifest) -> str:
+    """A paragraph on the comparison that chose the model, and on its calibration, if there was one."""
+    choice = manifest.choice
+    if choice is None:
+        return ""
+    how = f"mean of {choice.refits} refits" if choice.refits else "its own validation figure"
+    rival = "" if choice.mcnemar_p is None else f", McNemar's p against the runner-up {choice.mcnemar_p:.2g}"
+    return (
+        f"\nIt was chosen among {choice.candidates} (accuracy {with_interval(choice.accuracy, choice.accuracy_ci)}, "
+        f"{how}{rival}). Picking the best of a search's trials is expected to flatter its validation accuracy by "
+        f"{choice.optimism:.4f}. At the temperature {choice.temperature:.3f} (each probability to the power of one "
+        f"over it, scaled to sum to one) its expected calibration error is {choice.ece_scaled:.4f} instead of "
+        f"{choice.ece:.4f}.\n"
     )
 
 

@@ -41,22 +41,26 @@ class Picture:
     second: float | None = None
 
 
-def pictures_at(paths: Sequence[Path], every: float) -> Iterator[Picture]:
+def pictures_at(paths: Sequence[Path], every: float, pass_over: Callable[[InputError], Any]) -> Iterator[Picture]:
     """The pictures at `paths`, read one after another.
 
     Args:
         paths: Image files, videos, and folders, which stand for the image files under them, sorted.
         every: Of a video, one frame in so many seconds is taken; 0 for every frame.
+        pass_over: Told of each file that cannot be read; the others are read all the same.
 
     Raises:
-        InputError: If a path does not exist, a folder holds no image, or a file cannot be read.
+        InputError: If a folder holds no image.
     """
     for path in _listed(paths):
-        if path.suffix.lower() in VIDEOS:
-            yield from _frames(path, every)
-        else:
-            data = _bytes_of(path)
-            yield Picture(str(path), _decoded(path, data), lambda data=data: _color(data))  # type: ignore[misc]
+        try:
+            if path.suffix.lower() in VIDEOS:
+                yield from _frames(path, every)
+            else:
+                data = _bytes_of(path)
+                yield Picture(str(path), _decoded(path, data), lambda data=data: _color(data))  # type: ignore[misc]
+        except InputError as error:
+            pass_over(error)
 
 
 def camera(number: int, every: float, seconds: float | None) -> Iterator[Picture]:

@@ -12,7 +12,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from results.calibration import Threshold
 from results.comparison import Rules, compare
 from results.goals import Goals
 from results.journal import LineWriter
@@ -117,12 +116,12 @@ def last_rules(run: RunFolder) -> Rules | None:
     return kept.rules if kept is not None and kept.finished == _checkpoints(_finished(run)) else None
 
 
-def selected_thresholds(run: RunFolder, winner: TrialRecord) -> tuple[Threshold, ...]:
-    """The thresholds of `winner` if the last selection chose it and still holds, else none."""
+def comparison_of(run: RunFolder, winner: TrialRecord) -> dict[str, Any] | None:
+    """What the last selection compared if it chose `winner` and still holds, see `compare`, else None."""
     kept = _kept(run)
     if kept is None or kept.finished != _checkpoints(_finished(run)) or kept.winner != winner.trial:
-        return ()
-    return tuple(Threshold.model_validate(values) for values in kept.compared.get("thresholds", ()))
+        return None
+    return kept.compared
 
 
 def selected_ensemble(run: RunFolder) -> tuple[list[TrialRecord], dict[str, Any]]:

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from results.remote_run import RemoteRun
 from results.run_folder import RunFolder
 from search.board import COLUMNS, write_columns
 from search.place import open_run
 from spaces.errors import InputError
+from trainables.storage import Storage, is_url, join
 
 LOOK_AGAIN = 3.0
 """Seconds between two looks for new trials."""
@@ -30,6 +32,19 @@ def served(location: str, port: int) -> Iterator[tuple[str, Callable[[], None]]]
     Raises:
         InputError: If there is no run, if there are no events, or the port is taken.
     """
+    if is_url(location) and not Storage(location).exists("plan.yaml"):
+        with tempfile.TemporaryDirectory(prefix="fertune-board-") as temporary:
+            copies = Copies(location, Path(temporary, "copies"))
+            copies.update()
+            linked = Linked(Path(temporary, "shown"), copies.folder)
+
+            def refresh() -> None:
+                copies.update()
+                linked.update()
+
+            linked.update()
+            yield _launch(Path(temporary, "shown"), port), refresh
+        return
     if not runs_in(Path(location)):
         with open_run(location) as run:
             if not run.tensorboard.is_dir():
@@ -51,6 +66,38 @@ def runs_in(path: Path) -> list[RunFolder]:
     return [RunFolder(child) for child in sorted(path.iterdir()) if (child / "plan.yaml").is_file()]
 
 
+class Copies:
+    """Copies of the runs in a folder at a URL, without their checkpoints.
+
+    Attributes:
+        folder: Where the copies are.
+
+    Args:
+        url: The folder of the runs.
+        folder: A folder of nobody else, which is made.
+    """
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.folder = folder
+        self._storage = Storage(url)
+        self._runs: dict[str, RemoteRun] = {}
+        folder.mkdir(parents=True)
+
+    def update(self) -> None:
+        """Fetch what has come since: events of runs that are searched, and runs.
+
+        Raises:
+            InputError: If there is no run.
+        """
+        for name in self._storage.entries(""):
+            if name not in self._runs and self._storage.exists(f"{name}/plan.yaml"):
+                self._runs[name] = RemoteRun(join(self._storage.url, name), self.folder / name)
+        if not self._runs:
+            raise InputError(f"{self._storage.url}: no run here, and no folder of runs")
+        for run in self._runs.values():
+            run.pull()
+
+
 class Linked:
     """A folder in which TensorBoard sees several runs as one experiment, and nothing else of them.
 
@@ -58,13 +105,14 @@ class Linked:
     are told in one place, for the runs that there were at the start.
 
     Args:
-        folder: An empty folder, which is filled with links.
+        folder: A folder of nobody else, which is filled with links.
         path: The folder of the runs.
     """
 
     def __init__(self, folder: Path, path: Path) -> None:
         self._folder = folder
         self._path = path
+        folder.mkdir(exist_ok=True)
         write_columns(folder / COLUMNS, [run.space() for run in runs_in(path)])
 
     def update(self) -> None:

@@ -237,6 +237,8 @@ def results(
         folders = [opened.enter_context(open_run(run)) for run in runs]
         goals = leaderboard.goals_of(folders)
         records = aggregate.kept(leaderboard.trials_in(folders), family or (), trial_status or ())
+        if differs := leaderboard.differing_data(folders):
+            Output(json).progress.print(Text(f"warning: {differs}", style="yellow"), soft_wrap=True)
         fronts = [run for run in folders if len(run.goals().objectives) > 1]
         rows = aggregate.frame_of(records, table, goals)
         if out is not None:

@@ -5,6 +5,7 @@ from typing import Annotated, cast, get_args
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from search.cli_options import Json
 from search.cli_output import Output
@@ -44,7 +45,8 @@ def predict(
         raise InputError(f"predict takes IMAGES or --camera, received {'neither' if camera is None else 'both'}")
     output = Output(json)
     onlooker = Onlooker(load_artifact(artifact), all_faces)
-    pictures = pictures_at(images or [], every) if camera is None else watch(camera, every, seconds)
+    unread: list[InputError] = []
+    pictures = pictures_at(images or [], every, unread.append) if camera is None else watch(camera, every, seconds)
     found = []
     try:
         for row in predict_pictures(onlooker, pictures, draw, BATCH if camera is None else 1):
@@ -56,9 +58,15 @@ def predict(
     except KeyboardInterrupt:
         if camera is None:
             raise
+    if unread and not found:
+        raise unread[0]
     if csv is not None:
         write_csv(found, csv)
     output.show(found, table(found))
+    for error in unread:
+        output.progress.print(Text(f"fertune: {error}", style="red"), soft_wrap=True)
+    if unread:
+        raise typer.Exit(2)
 
 
 @app.command()

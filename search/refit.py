@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.address import LOCAL
-from cluster.session import Nodes, session, total
+from cluster.session import Nodes, session
 from results.describe import describe
 from results.leaderboard import TrialRecord
 from results.refits import starting_weights
@@ -29,6 +29,7 @@ from spaces.resnet import ResnetConfig
 from trainables.base import Task, TrainingError
 from trainables.data.protocol import TrainingData, load_training
 from trainables.families import build_learner
+from trainables.storage import is_url
 from trainables.threads import limit_threads, usable_cpus
 
 MAX_LOST_WORKERS = 3
@@ -123,8 +124,12 @@ def _train_with_ray(
     plan, config = read_plan(run.plan), parse_config(record.config)
     assert isinstance(config, ResnetConfig)
     where = plan.cluster
+    address = where.address
+    if is_url(run.location) and address != LOCAL:
+        say("the run is at a URL, so it is refitted on this machine alone")
+        address = LOCAL
     say("starting Ray ...")
-    with session(where.address, where.cpus, where.gpus) as nodes:
+    with session(address, where.cpus, where.gpus) as nodes:
         count, resources = _places(nodes, workers, plan, config)
         job = RefitJob(
             data=plan.data,
@@ -135,9 +140,12 @@ def _train_with_ray(
             seed=record.seed,
             scale=plan.fidelity,
             threads=int(resources["CPU"]),
-            weights=weights,
+            weights={
+                key: Path(run.for_workers(path, is_shared=True) if address != LOCAL else path)
+                for key, path in weights.items()
+            },
         )
-        return count, _run_workers(run, record, job, count, resources, where.address == LOCAL)
+        return count, _run_workers(run, record, job, count, resources, address == LOCAL)
 
 
 def _run_workers(
@@ -178,17 +186,19 @@ def _run_workers(
 
 def _places(nodes: Nodes, workers: int | None, plan: Plan, config: ResnetConfig) -> tuple[int, dict[str, float]]:
     """How many workers there are, and what each occupies."""
-    available = total(nodes)
-    gpus = int(available.get("GPU", 0)) if plan.resources.of(Family.RESNET).gpus != 0 else 0
-    count = workers or gpus or len(nodes)
-    cpus = int(available["CPU"])
-    if count > cpus:
-        raise InputError(f"--workers {count}: the cluster has {cpus} CPUs, each worker needs one")
+    own = [(int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in nodes]
+    gpus = sum(each for _, each in own) if plan.resources.of(Family.RESNET).gpus != 0 else 0
+    count = workers or gpus or sum(cpus > 0 for cpus, _ in own)
     if count > config.batch_size:
         raise InputError(f"--workers {count}: a batch of {config.batch_size} faces has no share for so many")
     if gpus and count > gpus:
         raise InputError(f"--workers {count}: the cluster has {gpus} GPUs, each worker takes one")
-    return count, {"CPU": max(1, cpus // count), **({"GPU": 1.0} if gpus else {})}
+    # The most CPUs for each that the nodes, one by one, can give to so many.
+    for cpus in range(max((each for each, _ in own), default=0), 0, -1):
+        if sum(min(all_cpus // cpus, its_gpus if gpus else all_cpus) for all_cpus, its_gpus in own) >= count:
+            return count, {"CPU": cpus, **({"GPU": 1.0} if gpus else {})}
+    beside = " beside its GPU" if gpus else ""
+    raise InputError(f"--workers {count}: the cluster has {sum(cpus for cpus, _ in own)} CPUs, each needs one{beside}")
 
 
 def _put(model: Path, run: RunFolder) -> None:

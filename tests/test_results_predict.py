@@ -43,8 +43,22 @@ def write(path, image):
     return path
 
 
-def told(artifact, paths, all_faces=False, every=1.0, **options):
-    return list(predict(Onlooker(artifact, all_faces), pictures_at(paths, every), **options))
+def refuse(error):
+    raise error
+
+
+def told(artifact, paths, all_faces=False, every=1.0, pass_over=refuse, **options):
+    return list(predict(Onlooker(artifact, all_faces), pictures_at(paths, every, pass_over), **options))
+
+
+def test_a_file_that_cannot_be_read_is_told_and_the_others_are_predicted(artifact, faces, tmp_path):
+    write(tmp_path / "a.png", faces[0])
+    (tmp_path / "b.png").write_bytes(b"not an image")
+    write(tmp_path / "c.png", faces[1])
+    unread = []
+    rows = told(artifact, [tmp_path], pass_over=unread.append)
+    assert [row["image"] for row in rows] == [str(tmp_path / "a.png"), str(tmp_path / "c.png")]
+    assert [str(error).partition(":")[0] for error in unread] == [str(tmp_path / "b.png")]
 
 
 def test_a_cropped_face_is_taken_whole(artifact, faces, tmp_path):

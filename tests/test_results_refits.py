@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 
+import numpy as np
 import pytest
 from finished_run import TINY, make_run
 
@@ -12,6 +13,7 @@ from results.leaderboard import trials_in
 from results.refits import FIRST_SEED, refit_candidates
 from results.run_folder import RunFolder
 from results.selection import select
+from results.statistics import mcnemar
 from spaces.errors import InputError
 from spaces.family import Family
 from spaces.features import FeatureConfig
@@ -93,6 +95,14 @@ def test_a_damaged_record_is_named(run, cache, said):
         refit_candidates(run, trials_in([run])[:1], 1, True, cache, said.append)
 
 
+def right_of(path):
+    """On which faces a refit is right."""
+    refit = json.loads(path.read_text())
+    found = np.array([each == "1" for each in refit["right"]])
+    assert found.sum() == np.trace(refit["confusion"])
+    return found
+
+
 def test_selection_goes_by_the_refits(run, cache):
     found = select(run, cache, Rules(top=2, seeds=2))
     for row in found["candidates"]:
@@ -102,6 +112,14 @@ def test_selection_goes_by_the_refits(run, cache):
         assert row["splits"] == [1, 2]
         low, high = row["val_accuracy_ci"]
         assert low < row["val_accuracy_mean"] < high
+    right = {
+        row["trial"]: np.concatenate(
+            [right_of(path) for path in sorted(run.selection.glob(f"refit-{row['trial']:05d}-*"))]
+        )
+        for row in found["candidates"]
+    }
+    leader, (other,) = found["leader"], right.keys() - {found["leader"]}
+    assert found["mcnemar_p"] == pytest.approx(mcnemar(right[leader], right[other]))
 
 
 def test_a_training_that_diverges_is_a_refit_that_failed(run, cache, said):

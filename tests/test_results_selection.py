@@ -16,9 +16,10 @@ from results.export import export
 from results.journal import Journal
 from results.leaderboard import ranked, trials_in
 from results.readings import readings_of
+from results.report_facts import facts_of
 from results.run_folder import RunFolder
 from results.schema import Status, TrialEnd, TrialStart
-from results.selection import select, selected
+from results.selection import last_rules, select, selected
 from results.selection_view import render
 from results.statistics import accuracy_interval, mcnemar
 from spaces.errors import InputError
@@ -246,6 +247,52 @@ def test_a_cheaper_equal_wins_and_counts_until_another_trial_finishes(tmp_path, 
     assert (manifest.trial, manifest.family, manifest.metrics.test.accuracy) == (1, "forest", found["test"]["accuracy"])
     add_trial(run, cache, 2, WEAK)
     assert selected(run).trial == 0
+
+
+def test_a_winner_has_a_model(four, cache):
+    """The cheap equal of the best won before; now its model was not kept."""
+    assert select(four, cache, Rules(top=2))["winner"]["trial"] == 1
+    shutil.rmtree(four.selection)
+    values = yaml.safe_load(four.plan.read_text()) | {"models": 1}
+    four.plan.write_text(yaml.safe_dump(values))
+    found = select(four, cache, Rules(top=4))
+    assert [row["trial"] for row in found["candidates"]] == [1, 3]
+
+
+def test_the_rules_of_a_selection_hold_until_another_trial_finishes(tmp_path, cache):
+    run = make_run(tmp_path / "run", cache, [SVM, WEAK])
+    assert last_rules(run) is None
+    select(run, cache, Rules(top=2))
+    assert last_rules(run) == Rules(top=2)
+    add_trial(run, cache, 2, WEAK)
+    assert last_rules(run) is None
+
+
+def test_the_artifact_tells_of_the_choice(four, cache, tmp_path):
+    found = select(four, cache, Rules(top=2))
+    export(four, tmp_path / "artifact", onnx=False)
+    choice = load_artifact(tmp_path / "artifact").manifest.choice
+    assert (choice.candidates, choice.refits, choice.mcnemar_p) == (3, 0, found["mcnemar_p"])
+    assert choice.temperature == found["calibration"]["temperature"]
+    card = (tmp_path / "artifact" / "README.md").read_text()
+    assert "It was chosen among 3 (accuracy" in card
+    assert f"flatter its validation accuracy by {found['optimism']['expected']:.4f}" in card
+
+
+def test_the_report_is_of_the_winner_within_the_constraints(four, cache):
+    """The best two break the constraint."""
+    journal = [json.loads(line) for line in four.measurements.read_text().splitlines()]
+    for line in journal:
+        if line["kind"] == "measurement":
+            line["latency_ms"] = 1.0 if line["trial"] in (2, 3) else 100.0
+    four.measurements.write_text("".join(json.dumps(line) + "\n" for line in journal))
+    values = yaml.safe_load(four.plan.read_text()) | {"constraints": ["latency_ms <= 20"]}
+    four.plan.write_text(yaml.safe_dump(values))
+    winner = select(four, cache)["winner"]["trial"]
+    facts = facts_of(four, cache)
+    assert winner in (2, 3)
+    assert facts.winner.trial == winner == facts.selection.winner
+    assert any(f"The best trial at full fidelity is trial {winner}" in sentence for sentence in facts.sentences())
 
 
 def test_a_run_in_which_nothing_can_be_kept_is_named_and_test_stays_unread(run, cache):

@@ -15,7 +15,8 @@ from results.export import Which, export
 from results.refitted import refitted
 from results.run_folder import RunFolder
 from results.selection import selected
-from search.refit import refit
+from search.plan import validate_plan
+from search.refit import _places, refit
 from search.refit_worker import milestones
 from spaces.errors import InputError
 from spaces.family import Family
@@ -84,6 +85,29 @@ def test_the_refit_is_exported_with_the_figures_of_its_trial(run: RunFolder, cac
     assert selected(run).trial == 1
     with pytest.raises(InputError, match="no refit of trial 1, the last was of trial 0"):
         export(run, tmp_path / "later", Which.REFIT)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "workers", "gpus", "expected"),
+    [
+        (({"CPU": 8.0}, {"CPU": 16.0, "GPU": 1.0}), None, None, (1, {"CPU": 16, "GPU": 1.0})),
+        (({"CPU": 8.0}, {"CPU": 16.0, "GPU": 1.0}), None, 0.0, (2, {"CPU": 8})),
+        (({"CPU": 2.0}, {"CPU": 8.0}), None, None, (2, {"CPU": 4})),
+        (({"CPU": 2.0}, {"CPU": 8.0}), 5, None, (5, {"CPU": 2})),
+        (({"CPU": 0.0}, {"CPU": 4.0, "GPU": 4.0}), None, None, (4, {"CPU": 1, "GPU": 1.0})),
+    ],
+)
+def test_workers_are_asked_for_what_nodes_have(nodes, workers, gpus, expected):
+    plan = validate_plan({"budget": {"trials": 1}, "resources": {"resnet": {"gpus": gpus}}}, "plan")
+    assert _places(nodes, workers, plan, RESNET) == expected
+
+
+def test_more_workers_than_there_is_room_for_are_refused():
+    plan = validate_plan({"budget": {"trials": 1}}, "plan")
+    with pytest.raises(InputError, match="--workers 3: the cluster has 2 CPUs, each needs one"):
+        _places(({"CPU": 2.0},), 3, plan, RESNET)
+    with pytest.raises(InputError, match="--workers 2: the cluster has 1 GPUs"):
+        _places(({"CPU": 4.0, "GPU": 1.0},), 2, plan, RESNET)
 
 
 def test_what_cannot_be_refitted_gets_a_sentence(run: RunFolder, cache: Path):

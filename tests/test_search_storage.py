@@ -62,14 +62,15 @@ def test_a_run_on_object_storage_is_searched_read_selected_and_exported(fertune:
         assert exported["files"]
         assert Path(fertune.folder / "report.html") != Path(fertune.json("report", run)["report"])
         assert "no run here" in fertune.run("results", f"{BUCKET}/runs/none", code=2).stderr
-        check_board(fertune, run)
+        check_board(fertune, run, "search")
+        check_board(fertune, f"{BUCKET}/runs", "one/search")
         doctor = fertune.json("doctor", "plan.yaml", "--data", f"{BUCKET}/faces.parquet", "--runs", f"{BUCKET}/runs")
         assert doctor["ok"]
         missing = fertune.json("doctor", "plan.yaml", "--runs", "s3://nobody/runs", code=1)
         assert [check["name"] for check in missing["checks"] if check["verdict"] == "failure"] == ["run folder"]
 
 
-def check_board(fertune: CommandLine, run: str) -> None:
+def check_board(fertune: CommandLine, run: str, expected: str) -> None:
     board = fertune.start("board", run, "--port", "0")
     try:
         assert board.stdout is not None
@@ -79,7 +80,7 @@ def check_board(fertune: CommandLine, run: str) -> None:
             found: dict[str, list[str]] = json.load(urllib.request.urlopen(f"{address}data/plugin/scalars/tags"))
             return found
 
-        wait_until(lambda: "search" in tags(), 60, lambda: "TensorBoard shows no run")
+        wait_until(lambda: expected in tags(), 60, lambda: "TensorBoard shows no run")
     finally:
         board.terminate()
         board.communicate(timeout=30)
