@@ -84,9 +84,9 @@ def run(job: Job, points: list[dict[str, Any]]) -> list[tuple[Family, float, flo
         assignment = Assignment(trial=number, config=config, seed=number)
         began = time.process_time()
         trial = Trial({"job": job.model_dump(mode="json"), **assignment.model_dump(mode="json")})
-        report = trial.step()
+        report = trial.advance()
         while report["fidelity"] < job.scale.maximum:
-            report = trial.step()
+            report = trial.advance()
         found.append((Family(config.family), time.process_time() - began, report["val_accuracy"]))
     shutil.rmtree(job.checkpoints, ignore_errors=True)
     return found

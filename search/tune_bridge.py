@@ -4,6 +4,7 @@ Tune pickles its searcher and callbacks beside its own state; that state is neve
 trials), so the adapters leave the engine out of their pickles.
 """
 
+import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,6 +15,7 @@ from ray.tune.search import Searcher as TuneSearcher
 
 from search.engine import Engine
 from search.scheduler import Verdict
+from trainables.job import REPORT
 
 _NODE_DIED = "because its node has died"  # as Ray's head words it
 
@@ -55,7 +57,7 @@ class Decisions(_Unpickled, FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
         # A trial that pauses gives up its worker; taken up again, it is a new trial to Tune, under its old number.
         # Tune's own pause would count against the trials it lets run at once, and stand still.
-        verdict = self._engine.report(result)
+        verdict = self._engine.report(json.loads(result[REPORT]))
         decision: str = TrialScheduler.CONTINUE if verdict is Verdict.GO_ON else TrialScheduler.STOP
         return decision
 

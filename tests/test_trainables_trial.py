@@ -34,7 +34,7 @@ def tune_config(folder: Path, cache: Path, config: Any = CONFIG, recorded: int =
 
 
 def steps(trial: Trial, count: int) -> list[dict[str, Any]]:
-    return [trial.step() for _ in range(count)]
+    return [trial.advance() for _ in range(count)]
 
 
 def without_times(report: dict[str, Any]) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def test_counts_of_shared_work_go_on_in_another_worker(tmp_path, cache):
 def test_the_faces_are_one_memory_mapped_copy_and_those_of_the_protocol(tmp_path, cache):
     seen = load_training(DATA, cache)
     trial = Trial(tune_config(tmp_path, cache, cache_bytes=10**9))
-    trial.step()
+    trial.advance()
     _faces.cache_clear()
     found = _training_data(trial.job)
     for mine, its in ((found.train, seen.train), (found.validation, seen.validation)):
@@ -82,9 +82,9 @@ def test_the_faces_are_one_memory_mapped_copy_and_those_of_the_protocol(tmp_path
 
 def test_the_time_until_training_begins_is_reported(tmp_path, cache):
     values = tune_config(tmp_path, cache)
-    assert Trial(values).step()["start_seconds"] is None
+    assert Trial(values).advance()["start_seconds"] is None
     trial = Trial(values | {"trial": 9, "handed": time.time() - 5})
-    assert 5 <= trial.step()["start_seconds"] < 10
+    assert 5 <= trial.advance()["start_seconds"] < 10
 
 
 def test_a_trial_reports_every_rung_and_keeps_its_last_checkpoint(tmp_path, cache):
@@ -97,7 +97,7 @@ def test_a_trial_reports_every_rung_and_keeps_its_last_checkpoint(tmp_path, cach
 
 
 def test_the_kept_probabilities_give_the_reported_scores(tmp_path, cache):
-    report = Trial(tune_config(tmp_path, cache)).step()
+    report = Trial(tune_config(tmp_path, cache)).advance()
     probabilities = np.load(tmp_path / report["checkpoint"] / "validation.npy", allow_pickle=False)
     scores = score(load_training(DATA, cache).validation.labels, probabilities)
     assert (scores.accuracy, scores.macro_f1) == (report["val_accuracy"], report["val_macro_f1"])
@@ -115,15 +115,15 @@ def test_another_worker_goes_on_where_one_died(tmp_path, cache):
 @pytest.mark.parametrize("done", [2, 4])
 def test_a_measurement_the_driver_has_not_seen_is_reported_again_not_made_again(tmp_path, cache, done):
     first = steps(Trial(tune_config(tmp_path, cache)), done)
-    assert Trial(tune_config(tmp_path, cache, recorded=1)).step() == first[-1]
+    assert Trial(tune_config(tmp_path, cache, recorded=1)).advance() == first[-1]
 
 
 def test_a_warm_worker_takes_the_next_trial_and_finds_the_data_in_memory(tmp_path, cache):
     trial = Trial(tune_config(tmp_path, cache))
-    trial.step()
+    trial.advance()
     values = tune_config(tmp_path, cache) | {"trial": 8}
     assert trial.reset_config(values)
-    report = trial.step()
+    report = trial.advance()
     assert (report["trial"], report["fidelity"], report["cache_hit"]) == (8, 1, True)
 
 
@@ -135,22 +135,22 @@ def test_set_up_does_no_work_and_leaves_no_trace(tmp_path, cache):
 def test_a_learner_that_cannot_go_on_ends_its_trial_with_the_reason(tmp_path, cache):
     rare = ProtocolSpec(negative=("angry", "sad"), neutral=("neutral",), positive=("disgust",), validation=0.85)
     trial = Trial(tune_config(tmp_path, cache, data=DataSpec(demo_images=700, protocol=rare)))
-    report = trial.step()
+    report = trial.advance()
     assert set(report) == {"trial", "failed"}
     assert "every class needs at least 5 training images" in report["failed"]
     assert trial.reset_config(tune_config(tmp_path, cache) | {"trial": 8})
-    assert trial.step()["fidelity"] == 1
+    assert trial.advance()["fidelity"] == 1
 
 
 @pytest.mark.parametrize("where", ["fit_to", "predict_proba"])
 def test_a_trial_that_finds_too_little_memory_fails_with_the_reason(tmp_path, cache, monkeypatch, where):
     trial = Trial(tune_config(tmp_path, cache))
     monkeypatch.setattr(SvmLearner, where, lambda *given: np.empty(2**62, np.uint8))
-    report = trial.step()
+    report = trial.advance()
     assert report["failed"].startswith("out of memory (Unable to allocate")
     monkeypatch.undo()
     assert trial.reset_config(tune_config(tmp_path, cache) | {"trial": 8})
-    assert trial.step()["fidelity"] == 1
+    assert trial.advance()["fidelity"] == 1
 
 
 def test_other_errors_end_the_worker(tmp_path, cache, monkeypatch):
@@ -160,7 +160,7 @@ def test_other_errors_end_the_worker(tmp_path, cache, monkeypatch):
     trial = Trial(tune_config(tmp_path, cache))
     monkeypatch.setattr(SvmLearner, "fit_to", broken)
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        trial.step()
+        trial.advance()
 
 
 def test_a_killed_writer_leaves_no_checkpoint_but_the_last_whole_one(tmp_path, cache):
@@ -170,13 +170,13 @@ def test_a_killed_writer_leaves_no_checkpoint_but_the_last_whole_one(tmp_path, c
     shutil.copytree(folder / "3", folder / "tmp-9-1234")
     checkpoints = TrialCheckpoints(tmp_path / "checkpoints", 7)
     assert checkpoints.latest() == 3
-    trial.step()
+    trial.advance()
     assert [path.name for path in folder.iterdir()] == ["9"]
 
 
 def test_dropping_the_state_keeps_what_selection_needs(tmp_path, cache):
     config = {"family": "resnet", "weights": "none", "epochs": 1, "image_size": 32}
-    Trial(tune_config(tmp_path, cache, config)).step()
+    Trial(tune_config(tmp_path, cache, config)).advance()
     checkpoints = TrialCheckpoints(tmp_path / "checkpoints", 7)
     before = {path.name for path in checkpoints.path(1).iterdir()}
     checkpoints.drop_state()
@@ -187,4 +187,4 @@ def test_dropping_the_state_keeps_what_selection_needs(tmp_path, cache):
 
 def test_a_trial_on_other_data_than_the_drivers_fails_with_a_sentence(tmp_path, cache):
     trial = Trial(tune_config(tmp_path, cache, split="0" * 32))
-    assert trial.step() == {"trial": 7, "failed": "demo: the data are not what they were when the search began"}
+    assert trial.advance() == {"trial": 7, "failed": "demo: the data are not what they were when the search began"}

@@ -8,6 +8,8 @@ from spaces.fidelity import Fidelity
 from spaces.joint import Config
 from trainables.data.spec import DataSpec
 
+REPORT = "report"  # under which a trial's report travels through Tune, as JSON
+
 
 class Job(BaseModel):
     """What is the same for every trial of a search.
