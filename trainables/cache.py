@@ -78,16 +78,28 @@ class Draft:
 
     def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """A new array, to be filled before the maker returns."""
-        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-        with locked(self._lock):
-            if self.is_kept and self._make_room(size):
+        found = self._on_disk(name, shape, np.dtype(dtype)) if self.is_kept else None
+        if found is None:
+            self.is_kept = False
+            found = np.empty(shape, dtype)
+        self.arrays[name] = found
+        return found
+
+    def _on_disk(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any] | None:
+        """A new memory-mapped array, its room on the disk taken at once; None if there is none."""
+        path = self.folder / f"{name}.npy"
+        try:
+            with locked(self._lock):
+                if not self._make_room(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize):
+                    return None
                 self.folder.mkdir(exist_ok=True)
-                path = self.folder / f"{name}.npy"
-                self.arrays[name] = np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
-            else:
-                self.is_kept = False
-                self.arrays[name] = np.empty(shape, dtype)
-        return self.arrays[name]
+                array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+                if hasattr(os, "posix_fallocate"):  # else a full disk would kill who writes to the mapping
+                    with path.open("r+b") as file:
+                        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+                return array
+        except OSError:
+            return None
 
     def put(self, name: str, values: NDArray[Any]) -> None:
         """Add the array `values`."""
@@ -134,16 +146,11 @@ class Cache:
             compute: Fills a draft with them; may itself call `get`, for other keys.
 
         Returns:
-            The arrays that `compute` asked for, by name. They are memory-mapped unless there was no room for them.
-
-        Raises:
-            InputError: If the folder cannot be written.
+            The arrays that `compute` asked for, by name. They are memory-mapped unless there was no room for them, or
+            the folder cannot be written: then each process computes for itself.
         """
         began = time.perf_counter()
-        try:
-            entry, is_found = self._found_or_made(key, compute)
-        except OSError as error:
-            raise InputError(f"{self.folder}: shared work cannot be kept here ({error.strerror or error})") from error
+        entry, is_found = self._found_or_made(key, compute)
         spent = time.perf_counter() - began
         if is_found:
             self.counts = self.counts.plus(Counts(1, 0, entry.bytes, entry.seconds - spent))
@@ -159,8 +166,11 @@ class Cache:
         while True:
             if entry := self._open(key):
                 return entry, True
-            with locked(self._lock):
-                lease = Lease.take(path)
+            try:
+                with locked(self._lock):
+                    lease = Lease.take(path)
+            except OSError:
+                return self._alone(compute), False
             if lease is None:
                 time.sleep(POLL_SECONDS)
                 continue
@@ -169,24 +179,32 @@ class Cache:
                 entry = self._open(key)
                 return (entry, True) if entry else (self._make(key, lease, compute), False)
             finally:
-                with locked(self._lock):
+                with suppress(OSError), locked(self._lock):  # one that cannot be given back expires
                     lease.give_back()
+
+    def _alone(self, compute: Callable[[Draft], None]) -> _Entry:
+        """What `compute` makes, in memory."""
+        draft = Draft(self.folder, lambda size: False, self._lock)
+        draft.is_kept = False
+        with self._timed() as seconds:
+            compute(draft)
+        return _in_memory(draft, seconds[0])
 
     def _make(self, key: Key, lease: Lease, compute: Callable[[Draft], None]) -> _Entry:
         draft = Draft(self.folder / f"{_DRAFT}{key.name}-{lease.token}", self._make_room, self._lock)
         try:
-            with lease.kept_alive(), self._timed() as seconds:
-                compute(draft)
-            if draft.is_kept:
-                self._publish(key, draft, seconds[0])
-                if entry := self._open(key):
-                    return entry
+            with lease.kept_alive():  # while it is checked and written out, too
+                with self._timed() as seconds:
+                    compute(draft)
+                if draft.is_kept:
+                    with suppress(OSError):  # the disk, or another that took over and removed the draft
+                        self._publish(key, draft, seconds[0])
+                    if entry := self._open(key):
+                        return entry
         finally:
-            with locked(self._lock):
+            with suppress(OSError), locked(self._lock):
                 shutil.rmtree(draft.folder, ignore_errors=True)
-        for array in draft.arrays.values():
-            array.flags.writeable = False
-        return _Entry(draft.arrays, 0, seconds[0])
+        return _in_memory(draft, seconds[0])
 
     def _publish(self, key: Key, draft: Draft, seconds: float) -> None:
         """Give a full draft its name, unless this process was so slow that another took over."""
@@ -221,10 +239,13 @@ class Cache:
             arrays = {name: open_array(folder / f"{name}.npy", *facts) for name, facts in record["files"].items()}
             os.utime(folder / _RECORD)  # used now
             return _Entry(arrays, sum(array.nbytes for array in arrays.values()), float(record["seconds"]))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
-            if folder.exists():
-                with locked(self._lock):
-                    self._remove(folder)
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, EOFError):
+            with suppress(OSError):
+                if folder.exists():
+                    with locked(self._lock):
+                        self._remove(folder)
+            return None
+        except OSError:  # it may be whole: too many open files, say
             return None
 
     def _make_room(self, size: int) -> bool:
@@ -243,13 +264,14 @@ class Cache:
             elif (folder / _RECORD).exists():
                 entries.append(((folder / _RECORD).stat().st_mtime_ns, _size(folder), folder))
         used = drafts + sum(taken for _, taken, _ in entries)
-        if drafts + size > self.limit or size + SPARE_BYTES > shutil.disk_usage(self.folder).free:
+        free = shutil.disk_usage(self.folder).free
+        if drafts + size > self.limit or size + SPARE_BYTES > free + used - drafts:
             return False
         for _, taken, folder in sorted(entries):
-            if used + size <= self.limit:
+            if used + size <= self.limit and size + SPARE_BYTES <= free:
                 break
             self._remove(folder)
-            used -= taken
+            used, free = used - taken, free + taken
         return True
 
     def _remove(self, folder: Path) -> None:
@@ -258,6 +280,13 @@ class Cache:
         with suppress(FileNotFoundError):  # another process removed it
             folder.rename(grave)
         shutil.rmtree(grave, ignore_errors=True)
+
+
+def _in_memory(draft: Draft, seconds: float) -> _Entry:
+    """The arrays of a draft that was not kept, read-only."""
+    for array in draft.arrays.values():
+        array.flags.writeable = False
+    return _Entry(draft.arrays, 0, seconds)
 
 
 def _write_record(key: Key, draft: Draft, seconds: float, final: Path) -> None:

@@ -1,5 +1,6 @@
 """The training loop of the resnet family: data on the device, whole batches, one optimizer step after another."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Self
 
@@ -49,9 +50,16 @@ class Examples:
         return cls(faces.images, faces.labels, len(CLASSES), faces.emotions)
 
 
+def _shared(images: Images) -> Tensor:
+    """`images` as a tensor on the CPU, not copied: all workers of a node map the same file."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.from_numpy(images)
+
+
 @dataclass(frozen=True)
 class ResidentData:
-    """Training faces on the device.
+    """Training faces on the device; they are only read.
 
     Attributes:
         images: uint8, (n, 48, 48).
@@ -74,7 +82,7 @@ class ResidentData:
         """
         weights = class_weights(examples.labels, examples.classes) if examples.balanced else np.ones(examples.classes)
         return cls(
-            images=torch.tensor(examples.images, device=device),
+            images=_shared(examples.images).to(device),
             labels=torch.tensor(examples.labels, device=device, dtype=torch.int64),
             emotions=torch.tensor(examples.emotions, device=device, dtype=torch.int64),
             weights=torch.tensor(weights, device=device, dtype=torch.float32),
