@@ -83,7 +83,7 @@ def test_what_a_job_cannot_be_is_refused(cluster):
     assert "--runs: runs" in relative
     assert "data.source: faces.csv" in relative
     assert "no Jobs endpoint" in cluster.run("jobs", "list", "--address", "http://127.0.0.1:9", code=1).stderr
-    assert "is http://host:port" in cluster.run("jobs", "list", "--address", "10.0.0.1:8265", code=1).stderr
+    assert "is http://host:port" in cluster.run("jobs", "list", "--address", "10.0.0.1:8265", code=2).stderr
     token = cluster.folder / "wrong"
     token.write_text("0" * 64)
     cluster.set("RAY_AUTH_TOKEN_PATH", str(token))
