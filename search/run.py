@@ -198,6 +198,7 @@ def _search(
         threads={family: room.shape(family).cpus for family in Family},
         weights={key: run.for_workers(path, is_shared=plan.cluster.address != LOCAL) for key, path in weights.items()},
         timed=plan.goals.needs_timing,
+        tracked=plan.track is not None,
         cache_bytes=plan.cache_bytes,
         views=plan.shared_views,
         fake_seconds=plan.fake.seconds if plan.fake else None,

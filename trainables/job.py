@@ -26,6 +26,7 @@ class Job(BaseModel):
         timed: Whether trials measure how long a prediction takes and how large the model is.
         cache_bytes: How large the work that trials share may become, under `cache`; None to share nothing.
         views: How many augmented views of each training face networks with frozen stages share; 0 to augment anew.
+        tracked: Whether trackers of Ray's own listen, which read numbers from the results of trials.
         fake_seconds: If given, trials wait this long at full fidelity instead of learning.
     """
 
@@ -40,6 +41,7 @@ class Job(BaseModel):
     threads: dict[str, int]
     weights: dict[str, str] = {}
     timed: bool = False
+    tracked: bool = False
     cache_bytes: int | None = None
     views: int = 0
     fake_seconds: float | None = None

@@ -104,11 +104,12 @@ class Trial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """What Tune calls for the next rung: the report of `advance`, as text.
+        """What Tune calls for the next rung: the report of `advance`, as text, and as it is where trackers read it.
 
         Of each number in a result Tune keeps statistics for as long as the search lasts, 0.1 MB a trial.
         """
-        return {REPORT: json.dumps(self.advance())}
+        report = self.advance()
+        return {REPORT: json.dumps(report), **(report if self.job.tracked else {})}
 
     def advance(self) -> dict[str, Any]:
         """Train to the next rung, measure on validation, write the checkpoint and report.
