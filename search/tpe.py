@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 # TPE takes the best tenth of what it sees for its good ones, 25 at most, and gives older ones less and less weight.
 BEST = 50
-LATEST = 75  # of each family
+LATEST = 60  # of each family
 
 Rank = tuple[bool, bool, float, float]
 
