@@ -37,18 +37,19 @@ def main() -> None:
 
     logging.getLogger("ray").setLevel(logging.ERROR)
     devices = [device for device in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if device]
-    cluster, jobs = Cluster(shutdown_at_exit=True), _free_port()
+    cluster, jobs, is_up = Cluster(shutdown_at_exit=True), _free_port(), False
     while True:
         while len(state.nodes) < state.wanted:
             try:
                 state = _add_node(cluster, state, jobs, devices)
             except Exception:
-                if signal.getsignal(signal.SIGTERM) is not _end:  # the cluster is not whole yet
+                if not is_up:
                     raise
                 traceback.print_exc()  # into the log; the nodes that run go on, and who asked is told
                 state = state.model_copy(update={"wanted": len(state.nodes)})
                 write_state(state)
         signal.signal(signal.SIGTERM, _end)
+        is_up = True
         time.sleep(_LOOK_SECONDS)
         state = read_state() or state
 

@@ -12,7 +12,7 @@ from tensorboard.plugins.text.summary_v2 import text_pb
 from results.mistakes import most_confident
 from results.predictions import kept_probabilities
 from results.run_folder import RunFolder
-from results.schema import Event, Measurement, Status, TrialEnd, TrialStart
+from results.schema import Event, Measurement, TrialEnd, TrialStart
 from search import hparams
 from search.engine import Engine
 from search.event_file import EventFile
@@ -88,8 +88,8 @@ class Board:
 
     def _write_search(self, now: float) -> None:
         best = self._engine.incumbent
-        ended = sum(record.status is not Status.RUNNING for record in self._engine.trials.values())
-        scalars = {"search/best_accuracy": best.val_accuracy if best else None, "search/trials_ended": ended}
+        found = best.val_accuracy if best else None
+        scalars = {"search/best_accuracy": found, "search/trials_ended": float(self._engine.ended)}
         self._writer("search").add(_scalars(scalars), int(self._engine.elapsed), now)
 
     def _pictures(self, measured: Measurement) -> Summary:

@@ -93,6 +93,11 @@ class Engine:
         return self._patience.waited
 
     @property
+    def ended(self) -> int:
+        """How many trials have ended, in whatever way, those of earlier sessions included; a paused one has not."""
+        return sum(record.status is not Status.RUNNING for record in self.trials.values())
+
+    @property
     def running(self) -> list[TrialRecord]:
         """The trials now handed to workers."""
         return [self.trials[number] for number in sorted(self._live)]

@@ -19,13 +19,15 @@ class Growth:
     Args:
         plan: Says for how many trials at once a cluster that grows is asked to have room, if it is.
         room: Kept up to date.
+        ended: Says how many trials have ended.
         say: Told when no trial runs for long.
     """
 
-    def __init__(self, plan: Plan, room: Room, say: Callable[[str], Any]) -> None:
+    def __init__(self, plan: Plan, room: Room, ended: Callable[[], int], say: Callable[[str], Any]) -> None:
         self._trials = plan.cluster.autoscale
         self._shapes = [room.shape(family) for family in plan.space.families]
         self._room = room
+        self._ended = ended
         self._say = say
         self._most = plan.budget.trials
         self._asked = 0
@@ -56,10 +58,8 @@ class Growth:
         if now - self._looked < _LOOK_SECONDS:
             return
         self._looked = now
-        states = list(states)
         if self._trials and self._most:  # at the end of a search machines that it cannot use any more may go
-            ended = sum(state in ("TERMINATED", "ERROR") for state in states)
-            self._ask_for(max(1, min(self._trials, self._most - ended)))
+            self._ask_for(max(1, min(self._trials, self._most - self._ended())))
         self._room.update(alive_nodes())
         if "RUNNING" in states:
             self._idle_since = now

@@ -159,7 +159,7 @@ def _session(
             weights = pretrain(plan, engine, cache, room.cpus, found, progress.say)
             if weights is not None:
                 _remember_weights(run, weights)
-                with Growth(plan, room, progress.say) as growth:
+                with Growth(plan, room, lambda: engine.ended, progress.say) as growth:
 
                     def tick(states: Iterable[str]) -> None:
                         progress.update()
