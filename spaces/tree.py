@@ -1,5 +1,6 @@
 """The conditional tree of a space, found by asking it: which parameters there are, and when each is asked for."""
 
+import math
 import random
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -97,10 +98,18 @@ class RandomDraw:
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
         self.domains[name] = FloatRange(low=low, high=high, log=log)
-        self.values[name] = value = self._random.uniform(low, high)
+        drawn = (
+            math.exp(self._random.uniform(math.log(low), math.log(high))) if log else self._random.uniform(low, high)
+        )
+        self.values[name] = value = min(max(drawn, low), high)
         return value
 
     def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
         self.domains[name] = IntRange(low=low, high=high, log=log)
-        self.values[name] = value = self._random.randint(low, high)
+        if log:
+            value = math.floor(math.exp(self._random.uniform(math.log(low), math.log(high + 1))))
+            value = min(max(value, low), high)
+        else:
+            value = self._random.randint(low, high)
+        self.values[name] = value
         return value
