@@ -44,7 +44,10 @@ def outcome(plan: Plan, curve_of: CurveOf) -> tuple[float, bool, int]:
     def at_the_end(record: TrialRecord) -> float:
         return curve_of(parse_config(record.config)).val_accuracy[-1]
 
-    ended = [record for record in records if record.status is not Status.RUNNING]
+    # What promotion has passed over is still RUNNING when the time is over.
+    ended = [
+        record for record in records if record.status is not Status.RUNNING or (plan.promotion and record.fidelity)
+    ]
     return found, max(map(at_the_end, ended), default=0.0) > found + 1e-9, len(records)
 
 

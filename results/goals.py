@@ -84,6 +84,16 @@ class Goals(BaseModel):
         """One number for each constraint, at most 0 where it is kept."""
         return [limit.violation(measurement) for limit in self.limits]
 
+    def may_keep_footprint(self, measurement: Measurement) -> bool:
+        """Whether `measurement` breaks no upper limit of latency and size, which do not shrink with training."""
+        limits = (limit for limit in self.limits if limit.measure in TIMED and limit.sign > 0)
+        return all(limit.violation(measurement) <= 0 for limit in limits)
+
+    def has_values(self, measurement: Measurement) -> bool:
+        """Whether all that is optimized or limited was measured."""
+        names = [*self.objectives, *(limit.measure for limit in self.limits)]
+        return all(getattr(measurement, name) is not None for name in names)
+
     def describe(self) -> str:
         """Objectives and constraints for people."""
         return ", ".join([*self.objectives, *self.constraints])

@@ -18,7 +18,8 @@ class Budget(BaseModel):
         minutes: Wall-clock minutes of searching, interruptions not counted.
         target: Validation accuracy of the incumbent.
         patience: Number of trials that ended since the incumbent was found (or since the start, while there is none);
-            trials that are running then are let go on, and a new incumbent among them continues the search.
+            trials that are running then are let go on, and a new incumbent among them continues the search. A
+            paused trial has not ended.
         cpu_seconds: Seconds that trials took, times the CPUs they occupied: STOPPED and FAILED ones included, each up
             to its last measurement. Running trials are cut, as with `minutes`.
         gpu_seconds: Likewise for GPUs.

@@ -111,6 +111,8 @@ class Engine:
         self._emit(SessionStart(time=self._began))
         for number, status in self._decided.items():
             self.end(number, status)
+        for number in self._scheduler.paused:
+            self._searcher.pause(number)
         unfinished = [number for number, record in self.trials.items() if record.status is Status.RUNNING]
         self._waiting = [number for number in unfinished if number not in self._scheduler.paused]
 
@@ -209,6 +211,7 @@ class Engine:
             lambda trial: self._room.fits(self.trials[trial].family, running), self._is_closing
         )
         if number is not None:
+            self._searcher.pause(number, is_paused=False)
             self._waiting.append(number)
         return number is not None
 
@@ -279,10 +282,17 @@ class Engine:
         if verdict is Verdict.END:
             self.end(measurement.trial, self._end_status(measurement.fidelity))
         elif verdict is Verdict.PAUSE:
+            self._searcher.pause(measurement.trial)
             self._free(measurement.trial)
         return verdict
 
     def _judge(self, measurement: Measurement) -> Verdict:
+        """Ask the scheduler, unless the model is too slow or large: it could not win, and none is compared with it.
+
+        More training makes no model faster or smaller; a limit to what validation says may be kept yet.
+        """
+        if not self.plan.goals.may_keep_footprint(measurement):
+            return Verdict.END
         number = measurement.trial
         return self._scheduler.report(
             number,

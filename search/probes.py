@@ -94,7 +94,8 @@ def _whole(plan: Plan, room: Room, trial: dict[Family, float]) -> dict[str, Any]
     spent = Spend(0.0, 0.0)
     for family, seconds in trial.items():
         spent = spent.plus(seconds / count, room.shape(family))
-    busy = sum(seconds * room.shape(family).cpus for family, seconds in trial.items()) / count / room.cpus
+    by_cpus, by_gpus = spent.cpu_seconds / room.cpus, spent.gpu_seconds / room.gpus if room.gpus else 0.0
+    busy = max(by_cpus, by_gpus)  # seconds a trial adds to the search: whichever of the two is short decides
     limits = [
         budget.trials,
         60 * budget.minutes / busy if budget.minutes else None,

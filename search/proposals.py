@@ -128,7 +128,7 @@ class Grid(Proposals):
 
 def gp(seed: int) -> BaseSampler:
     """A Gaussian process; it learns from trials at full fidelity alone."""
-    return GPSampler(seed=seed)
+    return GPSampler(seed=seed, warn_independent_sampling=False)
 
 
 def cmaes(seed: int) -> BaseSampler:

@@ -27,6 +27,7 @@ class Room:
 
     Attributes:
         cpus: CPUs in all.
+        gpus: GPUs in all.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Room:
     def update(self, available: Sequence[Mapping[str, float]]) -> list[Shape]:
         """Machines came or went; what a trial occupies stays. What each machine has."""
         nodes = [Shape(int(node.get("CPU", 0)), node.get("GPU", 0.0)) for node in available]
-        self.cpus, self._gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
+        self.cpus, self.gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
         self._most = {shape: sum(_held(node, shape) for node in nodes) for shape in self._shapes.values()}
         return nodes
 
@@ -83,19 +84,20 @@ class Room:
         wanted = self._shapes[family]
         shapes = [wanted, *(self._shapes[each] for each in running)]
         cpus, gpus = sum(shape.cpus for shape in shapes), sum(shape.gpus for shape in shapes)
-        return cpus <= self.cpus and gpus <= self._gpus + _TOLERANCE and shapes.count(wanted) <= self._most[wanted]
+        return cpus <= self.cpus and gpus <= self.gpus + _TOLERANCE and shapes.count(wanted) <= self._most[wanted]
 
     def idle(self, running: Iterable[Family]) -> tuple[Family, ...]:
         """The families of which one should start beside `running`, so that neither GPUs nor CPUs stand idle.
 
         Where some families take GPUs and some do not, it is those of the kind that is further from as many trials as
-        fit at once, GPUs first; otherwise all families.
+        fit at once, GPUs first; otherwise, and where the two kinds cannot run side by side, all families.
         """
         busy = tuple(running)
         kinds = [
             [family for family in self._families if bool(self._shapes[family].gpus) is gpu] for gpu in (True, False)
         ]
-        if not all(kinds):
+        side_by_side = any(self.fits(gpu, (cpu,)) for gpu in kinds[0] for cpu in kinds[1])
+        if not side_by_side:  # one kind has no family, or each waits for the other anyway
             return self._families
         freer: list[Family] = min(kinds, key=lambda kind: self._share_used(kind, busy))
         return tuple(freer)

@@ -140,9 +140,9 @@ def _session(
     console.print("starting Ray ..." if where.address == LOCAL else f"joining the cluster {where.address} ...")
     with session(where.address, where.cpus, where.gpus) as nodes, Journal(run.measurements) as journal:
         room = Room(plan.resources, nodes, plan.space.families, grows=where.autoscale is not None)
+        earlier, sentences = earlier_trials(plan, run, data.fingerprint, data.split)
         write_plan(plan, run.plan)
         _write_provenance(plan, run, data, total(nodes))
-        earlier, sentences = earlier_trials(plan, run, data.fingerprint, data.split)
         for sentence in sentences:
             console.print(sentence, soft_wrap=True, markup=False)
         searcher = Searcher(run.study, plan, trials_of(past), earlier)

@@ -76,10 +76,11 @@ class Searcher:
         seed = plan.seed + len(past)  # a resumed search must not suggest its first trials again
         self._seed = seed
         self._proposals = _proposals(plan, seed)
+        self._sampler = _sampler(plan, seed, len(plan.points) + plan.startup_trials)
         self._study = optuna.create_study(
             study_name=path.parent.name if path else None,
             storage=_new_storage(path) if path else None,
-            sampler=_sampler(plan, seed, len(plan.points) + plan.startup_trials),
+            sampler=self._sampler,
             directions=["maximize" if MEASURES[name] else "minimize" for name in self._goals.objectives]
             if self._is_multiple
             else ["maximize"],
@@ -145,8 +146,14 @@ class Searcher:
         if not self._is_multiple:
             self._running[trial].report(self._goals.value(measurement), measurement.fidelity)
 
+    def pause(self, trial: int, is_paused: bool = True) -> None:
+        """Say whether the running `trial` waits at a rung, where TPE learns from it; in the study it stays RUNNING."""
+        if isinstance(self._sampler, WindowedTPE):
+            self._sampler.pause(self._running[trial].number, is_paused)
+
     def tell(self, trial: int, status: Status) -> None:
         """Tell the study that `trial` ended."""
+        self.pause(trial, is_paused=False)
         running, measured = self._running.pop(trial), self._measured.pop(trial)
         for name, value in self._attributes(measured).items():
             running.set_user_attr(name, value)
@@ -201,10 +208,11 @@ class Searcher:
                 intermediate_values={} if self._is_multiple else trial.reports,
                 value=None if self._is_multiple else last,
                 user_attrs={"earlier": True},
+                constraints=trial.violations,
             )
         )
         self._note(Family(fixed.params["family"]), trial.reports)
-        if self._proposals is not None:
+        if self._proposals is not None and self._plan.sampler != "grid":  # a grid tries all that it has
             self._proposals.add(number, parameters(config))
             self._proposals.tell(number, state, trial.reports)
 

@@ -5,6 +5,7 @@ suggestion takes a tenth of a second. Here it chooses the family first and model
 changes nothing, since groups are modelled independently; and of many trials it sees the best and the latest.
 """
 
+import copy
 import heapq
 from collections import defaultdict, deque
 from collections.abc import Container, Sequence
@@ -42,12 +43,20 @@ class WindowedTPE(BaseSampler):
         self._window: tuple[int, Study] | None = None
         self._ranks: dict[int, Rank] = {}
         self._grouped: set[int] = set()
+        self._paused: set[int] = set()
+
+    def pause(self, number: int, is_paused: bool) -> None:
+        """Say whether the running trial `number` of the study waits at a rung: it then teaches what a stopped one does.
+
+        TPE counts a running trial among the bad ones, so that others keep away from it.
+        """
+        (self._paused.add if is_paused else self._paused.discard)(number)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         if self._is_starting_up(study):
             return {}
         # TPE adds what it is shown to the groups that it knows, so each trial has to be shown once.
-        fresh = [each for each in study.get_trials(deepcopy=False) if each.number not in self._grouped]
+        fresh = [each for each in self._trials(study) if each.number not in self._grouped]
         fresh = [each for each in fresh if each.state in (TrialState.COMPLETE, TrialState.PRUNED)]
         self._grouped.update(each.number for each in fresh)
         return self._tpe.infer_relative_search_space(_part(study, fresh), trial)
@@ -83,15 +92,20 @@ class WindowedTPE(BaseSampler):
 
     def _is_starting_up(self, study: Study) -> bool:
         if not self._has_started:
-            ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-            self._has_started = len(ended) >= self._startup_trials
+            ended = sum(each.state in (TrialState.COMPLETE, TrialState.PRUNED) for each in self._trials(study))
+            self._has_started = ended >= self._startup_trials
         return not self._has_started
+
+    def _trials(self, study: Study) -> list[FrozenTrial]:
+        """The trials of `study`, those that wait at a rung as if they had been stopped there."""
+        trials = study.get_trials(deepcopy=False)
+        return [_stopped(each) if each.number in self._paused else each for each in trials]
 
     def _seen(self, study: Study, trial: FrozenTrial) -> Study:
         """What TPE may see of `study` for the suggestion of `trial`."""
         if self._window is None or self._window[0] != trial.number:
-            trials = study.get_trials(deepcopy=False)
-            shown = trials if len(study.directions) > 1 else window(trials, self._ranks)
+            trials = self._trials(study)
+            shown = trials if len(study.directions) > 1 else window(trials, self._ranks, self._paused)
             self._window = trial.number, _part(study, shown)
         return self._window[1]
 
@@ -116,7 +130,15 @@ def _part(study: Study, trials: list[FrozenTrial]) -> Study:
     return cast(Study, _Part(study, trials))
 
 
-def window(trials: Sequence[FrozenTrial], ranks: dict[int, Rank]) -> list[FrozenTrial]:
+def _stopped(trial: FrozenTrial) -> FrozenTrial:
+    shown = copy.copy(trial)
+    shown.state = TrialState.PRUNED
+    return shown
+
+
+def window(
+    trials: Sequence[FrozenTrial], ranks: dict[int, Rank], paused: Container[int] = frozenset()
+) -> list[FrozenTrial]:
     """Those of `trials` that the model sees, in the order of their numbers.
 
     The best are those that TPE ranks first: those that break no constraint, of these complete ones by value,
@@ -125,6 +147,7 @@ def window(trials: Sequence[FrozenTrial], ranks: dict[int, Rank]) -> list[Frozen
     Args:
         trials: All trials of the study.
         ranks: The ranks of ended trials by number, as far as they are known; the others are added.
+        paused: Numbers of trials that are shown as if they had ended, and may rank otherwise later.
     """
     latest: dict[str, deque[FrozenTrial]] = defaultdict(lambda: deque(maxlen=LATEST))
     running, ended = [], []
@@ -134,7 +157,7 @@ def window(trials: Sequence[FrozenTrial], ranks: dict[int, Rank]) -> list[Frozen
         elif trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
             ended.append(trial)
             latest[trial.params[_FAMILY]].append(trial)
-            if trial.number not in ranks:
+            if trial.number not in ranks or trial.number in paused:
                 ranks[trial.number] = _rank(trial)
     best = heapq.nlargest(BEST, ended, key=lambda trial: ranks[trial.number])
     chosen = [*running, *best, *(each for some in latest.values() for each in some)]

@@ -25,6 +25,7 @@ class EarlierTrial(BaseModel):
         status: How it ended; STOPPED for all trials on other data or another scale of fidelities.
         reports: What it measured, by fidelity; on other data or another scale its last value, at `BELOW_ALL`.
         is_point: Whether it is the best of its family in its run, and so among the first to be tried.
+        violations: By how much its last measurement breaks each of this run's constraints.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,6 +34,7 @@ class EarlierTrial(BaseModel):
     status: Status
     reports: dict[int, float]
     is_point: bool
+    violations: dict[str, float] = {}
 
 
 _TRIALS: TypeAdapter[list[EarlierTrial]] = TypeAdapter(list[EarlierTrial])
@@ -62,12 +64,16 @@ def earlier_trials(plan: Plan, run: RunFolder, fingerprint: str, split: str) -> 
     found, sentences = [], []
     for path in plan.warm_start:
         earlier = RunFolder.existing(path)
-        records = [record for record in ranked(trials_in([earlier])) if record.measurements]
+        records = [record for record in trials_in([earlier]) if record.measurements]
+        measured = [record for record in records if plan.goals.has_values(record.measurements[-1])]
         is_alike = _is_alike(plan, earlier, fingerprint, split)
-        trials = list(_translated(plan, records, is_alike))
+        trials = list(_translated(plan, ranked(measured, plan.goals), is_alike))
         found += trials
         kind = "the same data and rungs" if is_alike else "other data or rungs: they rank below this run's own trials"
-        sentences.append(f"warm start from {path}: {len(trials)} of {len(records)} trials lie in this space; {kind}")
+        lacking = len(records) - len(measured)
+        unknown = f"; {lacking} more did not measure {plan.goals.describe()}" if lacking else ""
+        count = f"{len(trials)} of {len(measured)} trials lie in this space"
+        sentences.append(f"warm start from {path}: {count}; {kind}{unknown}")
     write_whole(run.warm_start, json.dumps(_TRIALS.dump_python(found, mode="json")))
     return found, sentences
 
@@ -90,10 +96,13 @@ def _translated(plan: Plan, records: list[TrialRecord], is_alike: bool) -> Itera
         reports = {each.fidelity: plan.goals.value(each) for each in record.measurements}
         last = plan.goals.value(record.measurements[-1])
         is_ended = record.status in (Status.FINISHED, Status.STOPPED)
+        is_eligible = record.status is Status.FINISHED and plan.goals.are_kept_by(record.measurements[-1])
+        violations = plan.goals.violations(record.measurements[-1])
         yield EarlierTrial(
             config=config.model_dump(mode="json"),
             status=record.status if is_alike and is_ended else Status.STOPPED,
             reports=reports if is_alike else {BELOW_ALL: last},
-            is_point=record.family not in families and record.status is Status.FINISHED,
+            is_point=record.family not in families and is_eligible,
+            violations=dict(zip(plan.goals.constraints, violations, strict=True)),
         )
-        families |= {record.family} if record.status is Status.FINISHED else set()
+        families |= {record.family} if is_eligible else set()

@@ -89,3 +89,9 @@ def test_a_cluster_that_grows_need_hold_nothing_yet():
     assert empty.is_full([])
     empty.update([{"CPU": 1}])
     assert empty.fits(SVM, [])
+
+
+def test_where_gpu_and_cpu_trials_cannot_run_side_by_side_the_sampler_chooses():
+    for machine in ({"CPU": 1, "GPU": 1}, {"CPU": 1}):
+        assert set(room(machine).idle([])) == {SVM, RESNET}
+    assert set(room({"CPU": 4, "GPU": 1}, resnet={"cpus": 4}).idle([])) == {SVM, RESNET}

@@ -119,3 +119,19 @@ def test_the_seed_fixes_the_suggestions():
     first, again, other = (found(WindowedTPE(seed, 5), 30) for seed in (0, 0, 1))
     assert [trial.params for trial in first.trials] == [trial.params for trial in again.trials]
     assert [trial.params for trial in first.trials] != [trial.params for trial in other.trials]
+
+
+def test_a_paused_trial_teaches_as_a_stopped_one_does():
+    sampler = WindowedTPE(0, 10)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    distances = []
+    for number in range(60):
+        trial = study.ask()
+        trial.report(objective(trial), 1)
+        sampler.pause(trial.number, is_paused=True)
+        if number >= 30 and "svm.x" in trial.params:
+            distances.append(abs(trial.params["svm.x"] - 0.3))
+    assert len(distances) > 15
+    assert sorted(distances)[len(distances) // 2] < 0.15
+    sampler.pause(0, is_paused=False)
+    assert {trial.state for trial in study.trials} == {TrialState.RUNNING}

@@ -69,3 +69,20 @@ def test_a_resume_needs_the_earlier_run_no_more(tmp_path):
     assert earlier_trials(plan, new, "f", "s") == (found, [])
     with pytest.raises(InputError, match="no run here"):
         earlier_trials(plan, RunFolder(tmp_path / "third"), "f", "s")
+
+
+def test_the_best_of_an_earlier_run_keeps_to_the_limits_of_this_one(tmp_path):
+    earlier = run_on(tmp_path / "old", DATA)
+    lines = [json.loads(line) for line in earlier.measurements.read_text().splitlines()]
+    timed = [{**line, "latency_ms": 30.0} if line["kind"] == "measurement" else line for line in lines]
+    earlier.measurements.write_text("".join(json.dumps(line) + "\n" for line in timed))
+    found, _ = earlier_trials(plan_from(earlier, constraints=["latency_ms <= 20"]), new_run(tmp_path), "f", "s")
+    assert not any(trial.is_point for trial in found)
+    assert {trial.violations["latency_ms <= 20"] for trial in found} == {10.0}
+
+
+def test_trials_that_did_not_measure_the_objective_are_left_out_and_it_is_said(tmp_path):
+    plan = plan_from(run_on(tmp_path / "old", DATA), objectives=["latency_ms"])
+    found, sentences = earlier_trials(plan, new_run(tmp_path), "f", "s")
+    assert not found
+    assert "3 more did not measure latency_ms" in sentences[0]

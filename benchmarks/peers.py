@@ -1,0 +1,216 @@
+"""Real searches of the same space, data and wall-clock on two cores: fertune's against those of others.
+
+* fertune: `fertune search`, nothing shared yet at the start.
+* Ray Tune: OptunaSearch and ASHA as its documentation shows them; and the same with warm workers and data shared.
+* Optuna: two processes, journal storage, SuccessiveHalvingPruner.
+* scikit-learn: HalvingRandomSearchCV over svm and forest (it has no networks).
+* Syne Tune: local backend, ASHA; where it is installed (`pip install syne-tune`).
+
+All train the same learners on one thread each, with the same rungs; faces were parsed, the backbone pretrained before.
+Seconds are counted from the start of the process. Accuracy is the best on validation of any model that existed by then,
+stopped or not. Runs are kept in `--out`, so a benchmark that is broken off goes on where it was, with more `--seeds` or
+`--only` some sides; a moment before the end of a longer run is what a shorter one would have found, since none of the
+contenders plans by the time it has.
+
+    python benchmarks/peers.py --data fer2013.csv --out peers.jsonl [--minutes 5] [--seeds 3] [--picture docs/peers.svg]
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from peer_sides import SIDES
+from peer_trial import LOG, PLAN, Setting
+
+from results.journal import read_events
+from results.schema import Measurement, TrialStart
+from search.plan import Plan
+from search.plan_file import read_plan, write_plan
+
+LEVELS = (0.66, 0.68, 0.70, 0.72, 0.74)
+GRACE = 30.0
+
+Curve = list[tuple[float, float]]
+
+
+def plan_for(arguments: argparse.Namespace, seed: int) -> Plan:
+    return read_plan(Path(__file__).with_name("peers.yaml"), flags={"data.source": arguments.data, "seed": seed})
+
+
+def run(side: str, plan: Plan, minutes: float) -> dict[str, Any]:
+    """One search in processes of its own: seconds and accuracy of each of its models."""
+    with tempfile.TemporaryDirectory(prefix="pe-", dir="/tmp") as folder:
+        write_plan(plan, Path(folder) / PLAN)
+        began = time.time()
+        command = [sys.executable, __file__, "--side", side, "--folder", folder, "--until", str(began + 60 * minutes)]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
+        with (Path(folder) / "output.txt").open("w+") as output:
+            process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+            rest = began + 60 * minutes + GRACE - time.time()
+            try:
+                code = process.wait(rest)
+            except subprocess.TimeoutExpired:
+                code = 0
+            end(process)
+            if code:
+                output.seek(0)
+                sys.exit(f"{side} failed:\n{output.read()[-3000:]}")
+        models = [each for each in found(Path(folder)) if each["time"] <= began + 60 * minutes]
+    times = [round(each.pop("time") - began, 2) for each in models]
+    return {"side": side, "minutes": minutes, "seed": plan.seed, "times": times, "models": models}
+
+
+def end(process: subprocess.Popen) -> None:
+    """End a process with all that it started; one cannot be asked in the middle of a fit."""
+    if process.poll() is None:
+        family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+        for each in family:
+            each.kill()
+        psutil.wait_procs(family, timeout=30)
+        process.wait()
+
+
+def found(folder: Path) -> list[dict[str, Any]]:
+    """What a search left in its folder: the contenders' log, or the measurements of a run."""
+    if (folder / LOG).exists():
+        return [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
+    events = read_events(folder / "run" / "measurements.jsonl")
+    family = {each.trial: str(each.family) for each in events if isinstance(each, TrialStart)}
+    return [
+        {"time": each.time, "family": family[each.trial], "fidelity": each.fidelity, "accuracy": each.val_accuracy}
+        for each in events
+        if isinstance(each, Measurement)
+    ]
+
+
+def curve(record: dict[str, Any]) -> Curve:
+    return [(at, model["accuracy"]) for at, model in zip(record["times"], record["models"], strict=True)]
+
+
+def time_to(found: Curve, level: float) -> float:
+    """Seconds until a model of this accuracy; infinite if there was none."""
+    return min((at for at, accuracy in found if accuracy >= level), default=float("inf"))
+
+
+def show(records: list[dict[str, Any]], minutes: float) -> None:
+    """Print what each side had after so many minutes."""
+    kept = {
+        side: [
+            [(at, accuracy) for at, accuracy in curve(record) if at <= 60 * minutes]
+            for record in records
+            if record["side"] == side and record["minutes"] >= minutes
+        ]
+        for side in SIDES
+    }
+    heads = " ".join(f"{f's to {level:.2f}':>10}" for level in LEVELS)
+    print(f"\nafter {minutes:g} minutes: median (worst to best) accuracy; seconds until half of the runs had it\n")
+    print(f"{'':<24}{'n':>2} {'accuracy':>26} {'models':>7} {heads}")
+    for side, curves in kept.items():
+        if curves:
+            best = [max((accuracy for _, accuracy in each), default=1 / 3) for each in curves]
+            reached = [statistics.median_high(time_to(each, level) for each in curves) for level in LEVELS]
+            times = " ".join(f"{'-' if np.isinf(seconds) else f'{seconds:.0f}':>10}" for seconds in reached)
+            accuracy = f"{statistics.median(best):.4f} ({min(best):.4f} to {max(best):.4f})"
+            models = statistics.median(len(each) for each in curves)
+            print(f"{side:<24}{len(curves):>2} {accuracy:>26} {models:>7g} {times}")
+    if kept["fertune"]:
+        ratios(kept)
+
+
+def ratios(kept: dict[str, list[Curve]]) -> None:
+    """Print how much sooner ours had what each other ended with, in the median over the seeds."""
+    for side, curves in kept.items():
+        if side == "fertune" or not curves:
+            continue
+        final = statistics.median(max((accuracy for _, accuracy in each), default=1 / 3) for each in curves)
+        theirs, own = (statistics.median_high(time_to(each, final) for each in kept[who]) for who in (side, "fertune"))
+        seconds = f"{side} after {theirs:.0f} s, fertune after {own:.0f} s"
+        print(f"the final median of {side}, {final:.4f}: {seconds}, {theirs / own:.1f} times as long")
+
+
+def picture(records: list[dict[str, Any]], minutes: float, path: Path) -> None:
+    """Draw the medians over seeds of the best accuracy so far."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    mpl.rcParams["svg.hashsalt"] = "fertune"
+    from matplotlib import pyplot as plt
+    from search_quality import anytime  # it imports Ray, which `fertune` sets up before
+
+    figure, axes = plt.subplots(figsize=(8, 5))
+    moments = np.linspace(1, 60 * minutes, 600)
+    for side in SIDES:
+        curves = [
+            anytime(curve(each), moments) for each in records if each["side"] == side and each["minutes"] >= minutes
+        ]
+        if curves:
+            low, middle, high = np.min(curves, axis=0), np.median(curves, axis=0), np.max(curves, axis=0)
+            label = f"{side} (n = {len(curves)})"
+            (line,) = axes.plot(moments, middle, label=label, linewidth=2.5 if side == "fertune" else 1.2)
+            axes.fill_between(moments, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
+    axes.set(xlabel="seconds on two cores", ylabel="best validation accuracy so far", ylim=(0.5, None))
+    axes.legend(frameon=False, loc="lower right")
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", help="FER2013: a csv file, a parquet file or a folder")
+    parser.add_argument("--out", type=Path, help="where runs are kept")
+    parser.add_argument("--minutes", type=float, default=5, help="wall-clock of each search")
+    parser.add_argument("--at", type=float, nargs="+", help="minutes at which to compare, default --minutes")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=list(SIDES), default=list(SIDES))
+    parser.add_argument("--picture", type=Path)
+    parser.add_argument("--side", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--until", type=float, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.side:
+        SIDES[arguments.side](Setting.read(arguments.folder), arguments.until)
+        return
+    if not arguments.data or not arguments.out:
+        parser.error("--data and --out are needed")
+    records = compare(arguments)
+    print(f"{os.cpu_count()} cores; levels {', '.join(f'{level:.2f}' for level in LEVELS)}")
+    for minutes in arguments.at or [arguments.minutes]:
+        show(records, minutes)
+    if arguments.picture:
+        picture(records, arguments.minutes, arguments.picture)
+
+
+def compare(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Make the runs that `--out` does not hold yet, in turn, seed after seed; all that it holds then."""
+    records = [json.loads(line) for line in arguments.out.read_text().splitlines()] if arguments.out.exists() else []
+    known = {(each["side"], each["seed"]) for each in records if each["minutes"] >= arguments.minutes}
+    sides = list(arguments.only)
+    if importlib.util.find_spec("syne_tune") is None and "Syne Tune" in sides:
+        sides.remove("Syne Tune")
+        print("Syne Tune is not installed and left out (pip install syne-tune)")
+    with tempfile.TemporaryDirectory(prefix="pe-", dir="/tmp") as folder:
+        write_plan(plan_for(arguments, 0), Path(folder) / PLAN)
+        Setting.read(Path(folder))  # parses and pretrains before anything is timed
+    for seed in range(arguments.seeds):
+        for side in sides:
+            if (side, seed) not in known:
+                records.append(run(side, plan_for(arguments, seed), arguments.minutes))
+                with arguments.out.open("a") as out:
+                    out.write(json.dumps(records[-1]) + "\n")
+                best = max((model["accuracy"] for model in records[-1]["models"]), default=float("nan"))
+                print(f"{side}, seed {seed}: {len(records[-1]['models'])} models, best {best:.4f}", flush=True)
+    return records
+
+
+if __name__ == "__main__":
+    main()

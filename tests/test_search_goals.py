@@ -1,0 +1,69 @@
+"""Searches whose trials break limits, pause, or learn from earlier runs, on curves that are made up."""
+
+from collections import Counter
+
+from results.leaderboard import incumbent, trials_of
+from results.schema import Event, Status
+from search.plan import Plan, validate_plan
+from search.searcher import Searcher
+from search.simulation import simulate
+from search.warm_start import EarlierTrial
+from trainables.curves import LearningCurve
+
+# Accuracy and latency in ms of every config of a family.
+FAMILIES = {"svm": (0.7, 30.0), "forest": (0.6, 5.0), "resnet": (0.5, 5.0)}
+
+
+def curve(config) -> LearningCurve:
+    accuracy, latency = FAMILIES[config.family]
+    values = tuple(accuracy - 0.1 / rung for rung in (1, 3, 9, 27))
+    return LearningCurve(
+        config=config,
+        fidelity=(1, 3, 9, 27),
+        val_accuracy=values,
+        val_macro_f1=values,
+        val_log_loss=(1.0,) * 4,
+        val_recall=((0.5,) * 3,) * 4,
+        seconds=(1.0, 3.0, 9.0, 27.0),
+        latency_ms=(latency,) * 4,
+        model_mb=(1.0,) * 4,
+    )
+
+
+def searched(plan: Plan) -> list[Event]:
+    return simulate(plan, curve, {"CPU": 2.0})
+
+
+def plan_of(**fields: object) -> Plan:
+    return validate_plan({"budget": {"trials": 60}, **fields}, "test")
+
+
+def test_a_model_that_is_too_slow_is_stopped_and_no_bar_for_others():
+    plan = plan_of(constraints=["latency_ms <= 20"])
+    trials = trials_of(searched(plan))
+    assert {trial.status for trial in trials if trial.family == "svm"} == {Status.STOPPED}
+    assert {trial.fidelity for trial in trials if trial.family == "svm"} == {1}
+    best = incumbent(trials, plan.goals)
+    assert best is not None
+    assert best.family == "forest"
+
+
+def test_with_promotion_the_model_learns_from_paused_trials():
+    plan = plan_of(promotion=True, rungs="shared", budget={"trials": 80})
+    families = Counter(str(trial.family) for trial in trials_of(searched(plan))[30:])
+    assert families["svm"] > 0.6 * families.total()
+
+
+def test_a_warm_started_grid_still_tries_every_config():
+    space = {"families": ["svm"], "svm": {"kernel": "linear", "C": [0.1, 1.0], "class_weight": "none"}}
+    features = {"kind": "pixels", "contrast": "none", "pca": 64, "mirror": False, "flip": False, "whiten": False}
+    space["svm"]["features"] = {**features, "discriminants": "none"}
+    plan = plan_of(sampler="grid", space=space)
+    searcher = Searcher(None, plan)
+    (first, second) = (searcher.ask(), searcher.ask())
+    assert searcher.ask() is None
+    earlier = EarlierTrial(
+        config=first[1].model_dump(mode="json"), status=Status.STOPPED, reports={0: 0.9}, is_point=False
+    )
+    warm = Searcher(None, plan, earlier=[earlier])
+    assert {warm.ask()[1].C, warm.ask()[1].C} == {first[1].C, second[1].C}
