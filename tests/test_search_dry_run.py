@@ -151,3 +151,10 @@ def test_families_that_need_weights_are_not_probed(tmp_path: Path):
     estimated = outline(validate_plan(fields, "test"), {"CPU": 2.0}, tmp_path, 1)["estimate"]
     assert "starts from weights" in estimated["families"]["resnet"]["why_not"]
     assert "trials" not in estimated
+
+
+def test_the_scarcer_of_cpus_and_gpus_decides_how_long_a_search_takes(tmp_path: Path):
+    fields = {"budget": {"trials": 40}, "data": {"demo_images": 700}, "fake": {"seconds": 0.1}}
+    estimated = outline(validate_plan(fields, "test"), {"CPU": 16.0, "GPU": 1.0}, tmp_path, 1)["estimate"]
+    assert estimated["seconds"] == pytest.approx(estimated["gpu_seconds"])
+    assert estimated["seconds"] > estimated["cpu_seconds"] / 16
