@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,12 @@ def ours(setting: Setting, until: float) -> None:
     plan = setting.plan.model_copy(update={"budget": setting.plan.budget.model_copy(update=budget)})
     run = RunFolder(setting.folder / "run")
     # Parsed faces and pretrained weights were made before for everybody; nothing else is in this cache.
-    cache = setting.folder / "cache"
-    cache.mkdir()
+    own = setting.folder / "cache"
+    own.mkdir()
     for path in cache_folder().iterdir():
         if path.name != "shared":
-            (cache / path.name).symlink_to(path)
-    start(plan, run, cache, Console(quiet=True))
+            (own / path.name).symlink_to(path)
+    start(plan, run, own, Console(quiet=True))
 
 
 def _suggest(space: JointSpace, trial: Any) -> dict[str, Any]:
@@ -173,17 +173,31 @@ class Estimator(ClassifierMixin, BaseEstimator):
     def __init__(self, setting: Setting, config: dict[str, Any] | None = None, fidelity: int = 1) -> None:
         self.setting, self.config, self.fidelity = setting, config, fidelity
 
-    def fit(self, images, labels):
+    def fit(self, rows, labels):
         limit_threads(1)
         self.classes_ = np.unique(labels)
-        self.learner_ = build(self.setting, self.config, Faces(images, labels))
+        self.learner_ = build(self.setting, self.config, _faces(self.setting.folder).take(rows[:, 0]))
         self.learner_.fit_to(self.fidelity)
         return self
 
-    def score(self, images, labels):
+    def score(self, rows, labels):
+        images = _faces(self.setting.folder).images[rows[:, 0]]
         accuracy = score(labels, self.learner_.predict_proba(images)).accuracy
         self.setting.note(self.config["family"], self.fidelity, accuracy)
         return accuracy
+
+
+@cache
+def _faces(folder: Path) -> Faces:
+    """Training faces, then validation faces: the search hands out their rows. Each process reads them once."""
+    data = Setting.read(folder).data()
+    train, validation = data.train, data.validation
+    return Faces(
+        np.concatenate([train.images, validation.images]),
+        np.concatenate([train.labels, validation.labels]),
+        np.concatenate([train.emotions, validation.emotions]),
+        train.names + validation.names,
+    )
 
 
 def scikit_learn(setting: Setting, until: float) -> None:
@@ -192,8 +206,7 @@ def scikit_learn(setting: Setting, until: float) -> None:
     from sklearn.model_selection import HalvingRandomSearchCV, PredefinedSplit
 
     data, scale = setting.data(), setting.plan.fidelity
-    images = np.concatenate([data.train.images, data.validation.images])
-    labels = np.concatenate([data.train.labels, data.validation.labels])
+    faces = _faces(setting.folder)
     space = setting.plan.space.model_copy(update={"families": (Family.SVM, Family.FOREST)})
     number = 0
     while time.time() < until:
@@ -211,7 +224,7 @@ def scikit_learn(setting: Setting, until: float) -> None:
             error_score="raise",
             random_state=1000 * setting.plan.seed + number,
             n_jobs=WORKERS,
-        ).fit(images, labels)
+        ).fit(np.arange(len(faces))[:, None], faces.labels)
         number += 1
 
 
