@@ -66,7 +66,8 @@ class Measurement(_TrialEvent):
         val_recall: Recall of negative, neutral, positive.
         fit_seconds: Seconds spent in training since the trial began.
         predict_seconds: Seconds spent in predicting validation since the trial began; None if unknown.
-        total_seconds: Seconds spent in all since the trial began, set-up and validation included.
+        total_seconds: Seconds spent in all since the trial began, set-up, validation and earlier checkpoints included;
+            that of this rung is written after it.
         images_per_second: Training images seen a second since the last measurement.
         train_loss: Mean training loss since the last measurement, where the family has one.
         learning_rate: Learning rate of the head now, where the family has one.

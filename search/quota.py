@@ -6,6 +6,7 @@ What selection and ensembling need of the others, their validation probabilities
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
+from results.front import pareto_front
 from results.goals import Goals
 from results.leaderboard import ACCURACY, TrialRecord, rank
 from results.schema import Status
@@ -16,7 +17,8 @@ from trainables.remote_checkpoint import checkpoints_at
 class Quota:
     """Removes the models of ended trials beyond the best `most` of each family.
 
-    Which are best the leaderboard says (`ranked`), so that the incumbent is always among them.
+    Which are best the leaderboard says (`ranked`), so that the incumbent is always among them. With several objectives
+    those on the Pareto front are kept besides, for the worst of them by the first may be the one that is wanted.
 
     Args:
         folder: The run's folder of checkpoints, a path or URL.
@@ -48,7 +50,10 @@ class Quota:
         checkpoints.drop_state()
         kept = self._kept[record.family]
         kept.append(record)
-        if len(kept) > self._most:
-            worst = max(kept, key=lambda each: rank(each, self._goals))
-            kept.remove(worst)
-            checkpoints_at(self._folder, worst.trial).drop_model()
+        on_front = (
+            {each.trial for each in pareto_front(kept, self._goals)} if len(self._goals.objectives) > 1 else set()
+        )
+        for worst in sorted(kept, key=lambda each: rank(each, self._goals))[self._most :]:
+            if worst.trial not in on_front:
+                kept.remove(worst)
+                checkpoints_at(self._folder, worst.trial).drop_model()

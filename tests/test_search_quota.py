@@ -1,5 +1,6 @@
 """Which models a search keeps."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,17 @@ def test_a_model_that_breaks_a_constraint_makes_room(trials):
     for accuracy in (0.5, 0.7, 0.6, 0.8):
         kept.end(trials.add(accuracy))
     assert trials.with_models() == {0, 2}
+
+
+def test_the_models_on_the_pareto_front_are_kept(trials):
+    kept = quota(trials, most=1, goals=Goals(objectives=("val_accuracy", "model_mb")))
+    for accuracy in (0.5, 0.7, 0.6):  # the more accurate, the larger
+        kept.end(trials.add(accuracy))
+    slow = trials.add(0.5)
+    larger = measurement(slow, 27, 0.5).model_copy(update={"model_mb": 6.5})
+    trials.records[slow] = replace(trials.records[slow], measurements=(larger,))
+    kept.end(slow)
+    assert trials.with_models() == {0, 1, 2}
 
 
 def test_the_best_of_each_family_are_kept_and_probabilities_of_all(trials):

@@ -15,6 +15,7 @@ from hashlib import blake2b
 
 import numpy as np
 import torch
+import torchvision
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -124,7 +125,7 @@ class Prefix:
             seed=None if view is None else _VIEW_SEED,
             augment=None if view is None else config.augment,
             erasing=None if view is None else config.erasing,
-            compute=f"{self._compute} {torch.__version__}",
+            compute=f"{self._compute} {torch.__version__} {torchvision.__version__}",
             code=code_digest("prefix.py", "augment.py", *NETWORK_CODE),
         )
 

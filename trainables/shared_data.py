@@ -9,7 +9,7 @@ from trainables.cache import Arrays, Cache, Draft
 from trainables.data.faceset import Faces
 from trainables.data.protocol import TrainingData, load_training
 from trainables.data.spec import DataSpec
-from trainables.keys import Key
+from trainables.keys import Key, code_digest
 
 
 def training_data(spec: DataSpec, folder: Path, fingerprint: str, split: str, cache: Cache | None) -> TrainingData:
@@ -42,8 +42,14 @@ def training_data(spec: DataSpec, folder: Path, fingerprint: str, split: str, ca
 
 def faces_key(spec: DataSpec, fingerprint: str, split: str) -> Key:
     """What the faces depend on: the content of the source, and what the protocol makes of it."""
-    protocol = spec.protocol.model_dump_json()
-    return Key.of("faces", fingerprint=fingerprint, split=split, protocol=protocol, drop=spec.drops_faceless)
+    return Key.of(
+        "faces",
+        fingerprint=fingerprint,
+        split=split,
+        protocol=spec.protocol.model_dump_json(),
+        drop=spec.drops_faceless,
+        code=code_digest("shared_data.py", "data/protocol.py", "data/faceset.py"),
+    )
 
 
 def _checked(spec: DataSpec, folder: Path, fingerprint: str, split: str) -> TrainingData:

@@ -203,7 +203,9 @@ class Trial(tune.Trainable):
             "worker": _worker(),
             "checkpoint": f"{self.job.checkpoints.rpartition('/')[2]}/{self.assignment.trial:05d}/{fidelity}",
         }
+        write_began = time.perf_counter()
         self.checkpoints.write(self.learner, probabilities, report, keep_state=not complete)
+        self.total_seconds += time.perf_counter() - write_began
         if complete:
             self.learner = None
         return report
