@@ -35,7 +35,7 @@ from peer_trial import LOG, PLAN, Setting
 from results.journal import read_events
 from results.schema import Measurement, TrialStart
 from search.plan import Plan
-from search.plan_file import read_plan, write_plan
+from search.plan_file import absolute, read_plan, write_plan
 
 LEVELS = (0.66, 0.68, 0.70, 0.72, 0.74)
 GRACE = 30.0
@@ -44,7 +44,8 @@ Curve = list[tuple[float, float]]
 
 
 def plan_for(arguments: argparse.Namespace, seed: int) -> Plan:
-    return read_plan(Path(__file__).with_name("peers.yaml"), flags={"data.source": arguments.data, "seed": seed})
+    flags = {"data.source": arguments.data, "seed": seed}
+    return absolute(read_plan(Path(__file__).with_name("peers.yaml"), flags=flags))
 
 
 def run(side: str, plan: Plan, minutes: float) -> dict[str, Any]:
@@ -52,10 +53,13 @@ def run(side: str, plan: Plan, minutes: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="pe-", dir="/tmp") as folder:
         write_plan(plan, Path(folder) / PLAN)
         began = time.time()
-        command = [sys.executable, __file__, "--side", side, "--folder", folder, "--until", str(began + 60 * minutes)]
+        script = str(Path(__file__).resolve())
+        command = [sys.executable, script, "--side", side, "--folder", folder, "--until", str(began + 60 * minutes)]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
         with (Path(folder) / "output.txt").open("w+") as output:
-            process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+            process = subprocess.Popen(
+                command, stdout=output, stderr=output, env=environment, cwd=folder
+            )  # Syne Tune leaves files there
             rest = began + 60 * minutes + GRACE - time.time()
             try:
                 code = process.wait(rest)
