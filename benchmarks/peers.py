@@ -57,9 +57,8 @@ def run(side: str, plan: Plan, minutes: float) -> dict[str, Any]:
         command = [sys.executable, script, "--side", side, "--folder", folder, "--until", str(began + 60 * minutes)]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
         with (Path(folder) / "output.txt").open("w+") as output:
-            process = subprocess.Popen(
-                command, stdout=output, stderr=output, env=environment, cwd=folder
-            )  # Syne Tune leaves files there
+            # In its own folder, for Syne Tune leaves files where it runs.
+            process = subprocess.Popen(command, stdout=output, stderr=output, env=environment, cwd=folder)
             rest = began + 60 * minutes + GRACE - time.time()
             try:
                 code = process.wait(rest)

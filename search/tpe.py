@@ -51,6 +51,7 @@ class WindowedTPE(BaseSampler):
         TPE counts a running trial among the bad ones, so that others keep away from it.
         """
         (self._paused.add if is_paused else self._paused.discard)(number)
+        self._ranks.pop(number, None)  # what it ranked by at an earlier rung
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         if self._is_starting_up(study):
@@ -105,7 +106,7 @@ class WindowedTPE(BaseSampler):
         """What TPE may see of `study` for the suggestion of `trial`."""
         if self._window is None or self._window[0] != trial.number:
             trials = self._trials(study)
-            shown = trials if len(study.directions) > 1 else window(trials, self._ranks, self._paused)
+            shown = trials if len(study.directions) > 1 else window(trials, self._ranks)
             self._window = trial.number, _part(study, shown)
         return self._window[1]
 
@@ -136,9 +137,7 @@ def _stopped(trial: FrozenTrial) -> FrozenTrial:
     return shown
 
 
-def window(
-    trials: Sequence[FrozenTrial], ranks: dict[int, Rank], paused: Container[int] = frozenset()
-) -> list[FrozenTrial]:
+def window(trials: Sequence[FrozenTrial], ranks: dict[int, Rank]) -> list[FrozenTrial]:
     """Those of `trials` that the model sees, in the order of their numbers.
 
     The best are those that TPE ranks first: those that break no constraint, of these complete ones by value,
@@ -147,7 +146,6 @@ def window(
     Args:
         trials: All trials of the study.
         ranks: The ranks of ended trials by number, as far as they are known; the others are added.
-        paused: Numbers of trials that are shown as if they had ended, and may rank otherwise later.
     """
     latest: dict[str, deque[FrozenTrial]] = defaultdict(lambda: deque(maxlen=LATEST))
     running, ended = [], []
@@ -157,7 +155,7 @@ def window(
         elif trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
             ended.append(trial)
             latest[trial.params[_FAMILY]].append(trial)
-            if trial.number not in ranks or trial.number in paused:
+            if trial.number not in ranks:
                 ranks[trial.number] = _rank(trial)
     best = heapq.nlargest(BEST, ended, key=lambda trial: ranks[trial.number])
     chosen = [*running, *best, *(each for some in latest.values() for each in some)]

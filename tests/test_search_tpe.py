@@ -135,3 +135,29 @@ def test_a_paused_trial_teaches_as_a_stopped_one_does():
     assert sorted(distances)[len(distances) // 2] < 0.15
     sampler.pause(0, is_paused=False)
     assert {trial.state for trial in study.trials} == {TrialState.RUNNING}
+
+
+def test_a_trial_that_went_on_after_a_pause_ranks_by_its_end():
+    sampler = WindowedTPE(0, 1)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+
+    def begin() -> optuna.Trial:
+        """A trial of the one family, of which there are more than the window's latest."""
+        study.enqueue_trial({"family": "svm"})
+        trial = study.ask()
+        objective(trial)
+        return trial
+
+    promoted = begin()
+    promoted.report(-1.0, 1)
+    sampler.pause(promoted.number, is_paused=True)
+    begin()  # TPE sees the paused one, last of all
+    sampler.pause(promoted.number, is_paused=False)
+    for _ in range(2 * (BEST + LATEST)):
+        trial = begin()
+        trial.report(0.0, 3)
+        study.tell(trial, state=TrialState.PRUNED)
+    study.tell(promoted, 10.0)
+    trial = begin()
+    seen = sampler._seen(study, study.trials[trial.number])._get_trials()
+    assert promoted.number in {each.number for each in seen}
