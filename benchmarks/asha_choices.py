@@ -24,12 +24,14 @@ from trainables.synthetic import SyntheticCurves
 
 HERE = Path(__file__).parent
 SETTINGS = {
+    "margin learned": [],
     **{f"margin {margin:g}": [f"margin={margin}"] for margin in (0, 0.005, 0.01, 0.02, 0.04)},
-    "shared, margin 0.01": ["rungs=shared"],
-    "seconds, margin 0.01": ["rungs=seconds", "first_seconds=0.5"],
+    "shared": ["rungs=shared"],
+    "seconds": ["rungs=seconds", "first_seconds=0.5"],
     "promotion": ["promotion=true"],
     "promotion, shared": ["promotion=true", "rungs=shared"],
     "hyperband": ["scheduler=hyperband"],
+    "hyperband, margin 0": ["scheduler=hyperband", "margin=0"],
     "median": ["scheduler=median"],
     "none": ["scheduler=none"],
 }

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
@@ -76,9 +76,10 @@ class Plan(Section):
             a weak family gets no share by right, or all that have spent as many `seconds`, set-up included, so that a
             dear trial must be worth its cost. Unused by the scheduler `none`.
         first_seconds: Where the first of the rungs in seconds lies; the next ones follow by the factor eta.
-        margin: How far below the bar of `asha` or `hyperband`, in validation accuracy, a trial may be and still go on,
-            since measurements are noisy (docs/log.md has the simulation). Unused with promotion, where a trial that is
-            passed over has its chance later.
+        margin: How far below the bar of `asha` or `hyperband`, in the objective, a trial may be and still go on, since
+            measurements are noisy and early ones say little. `learned` takes it for each rung from the trials that went
+            on: one standard error of what they reported next, as foretold from the rung; the first four at a rung all
+            go on. Unused with promotion, where a trial that is passed over has its chance later.
         budget: When the search ends.
         pretraining: How the backbone of `faces` weights is pretrained, where the space names them.
         cache: How large the work that trials share may become on each node, in GB, or `off`.
@@ -103,7 +104,7 @@ class Plan(Section):
     promotion: bool = False
     rungs: Rungs = "family"
     first_seconds: float = Field(default=5.0, gt=0, allow_inf_nan=False)
-    margin: float = Field(default=0.01, ge=0, le=0.5)
+    margin: Literal["learned"] | Annotated[float, Field(ge=0, le=0.5)] = "learned"
     budget: Budget
     pretraining: ResnetConfig = PRETRAINING
     cache: CacheSize = 10.0

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from statistics import fmean, median
 
+from search.foresight import NEEDS, Foresight
 from search.plan import Plan
 from spaces.family import Family
 from spaces.fidelity import Fidelity
@@ -125,19 +126,36 @@ class Asha(RungScheduler):
 
     Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020, section 3.2 and appendix: a trial
     that reaches a rung goes on if it is among the best 1/eta of all trials recorded there so far. Ours spares one that
-    would be among them with `margin` more: measurements are noisy.
+    would be among them with a margin more, since a single comparison is noisy; by default the margin is learned, for
+    each rung by itself, from how well the trials that went on were foretold by it (`Foresight`).
     """
 
     def __init__(
-        self, scale: Fidelity, shared: bool = False, margin: float = 0.0, first_seconds: float | None = None
+        self, scale: Fidelity, shared: bool = False, margin: float | None = 0.0, first_seconds: float | None = None
     ) -> None:
+        """Begin with empty rungs; a `margin` of None is learned."""
         super().__init__(scale, shared, first_seconds)
         self._margin = margin
+        self._foresight: defaultdict[Rung, Foresight] = defaultdict(Foresight)
+        self._passed: defaultdict[int, list[tuple[Rung, float]]] = defaultdict(list)
+
+    def report(self, trial: int, family: Family, fidelity: int, value: float, seconds: float = 0.0) -> Verdict:
+        for rung, earlier in self._passed.pop(trial, []):
+            self._foresight[rung].add(earlier, value)
+        return super().report(trial, family, fidelity, value, seconds)
 
     def _judge(self, trial: int, rung: Rung, value: float) -> Verdict:
-        keep = goes_on(value + self._margin, self.rungs[rung], self._scale.eta)
-        self.rungs[rung].append(value)
+        others, margin = self.rungs[rung], self._margin
+        if margin is None:
+            margin = math.inf if len(others) < NEEDS else self._foresight[rung].margin
+        keep = goes_on(value + margin, others, self._scale.eta)
+        others.append(value)
+        if keep:
+            self._passed[trial].append((rung, value))
         return Verdict.GO_ON if keep else Verdict.END
+
+    def leave(self, trial: int) -> None:
+        self._passed.pop(trial, None)
 
 
 class Promotion(RungScheduler):
@@ -205,6 +223,9 @@ class Hyperband(Scheduler):
             return Verdict.GO_ON
         return self._brackets[bracket].report(trial, family, fidelity, value, seconds)
 
+    def leave(self, trial: int) -> None:
+        self._brackets[self.bracket(trial)].leave(trial)
+
     def bracket(self, trial: int) -> int:
         """The bracket of `trial`: neighbours go to different ones, and each gets its share of every round."""
         count = len(self._deal)
@@ -243,14 +264,15 @@ class NoStopping(RungScheduler):
 def build_scheduler(plan: Plan) -> Scheduler:
     """The scheduler that `plan` names."""
     scale, shared = plan.fidelity, plan.rungs != "family"
+    margin = None if plan.margin == "learned" else plan.margin
     first_seconds = plan.first_seconds if plan.rungs == "seconds" else None
     if plan.scheduler == "hyperband":
-        brackets = [Asha(scale, shared, plan.margin, first_seconds) for _ in scale.rungs]
+        brackets = [Asha(scale, shared, margin, first_seconds) for _ in scale.rungs]
         return Hyperband(brackets, scale)
     if plan.scheduler == "asha" and plan.promotion:
         return Promotion(scale, shared, first_seconds)
     if plan.scheduler == "asha":
-        return Asha(scale, shared, plan.margin, first_seconds)
+        return Asha(scale, shared, margin, first_seconds)
     return (MedianStopping if plan.scheduler == "median" else NoStopping)(scale, shared, first_seconds)
 
 

@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from search.foresight import Foresight
 from search.scheduler import Asha, Hyperband, MedianStopping, NoStopping, Promotion, Verdict, bracket_sizes, goes_on
 from spaces.family import Family
 from spaces.fidelity import Fidelity
@@ -69,6 +71,61 @@ def test_shared_rungs_compare_all_families():
     assert asha.report(0, Family.FOREST, 1, 0.6) is GO_ON
     assert asha.report(1, Family.RESNET, 1, 0.4) is END
     assert asha.rungs == {(None, 1): [0.6, 0.4]}
+
+
+def run_through(asha: Asha, pairs: list[tuple[float, float]]) -> list[Verdict]:
+    """Send trials through the first two rungs, one after the other; their verdicts at the first."""
+    verdicts = []
+    for trial, (first, second) in enumerate(pairs):
+        verdicts.append(asha.report(trial, Family.SVM, 1, first))
+        if verdicts[-1] is GO_ON:
+            asha.report(trial, Family.SVM, 3, second)
+    return verdicts
+
+
+def test_the_first_at_a_rung_all_go_on_where_the_margin_is_learned():
+    asha = Asha(Fidelity(), margin=None)
+    verdicts = [asha.report(trial, Family.SVM, 1, value) for trial, value in enumerate((0.9, 0.8, 0.7, 0.6, 0.5, 0.95))]
+    assert verdicts == [GO_ON, GO_ON, GO_ON, GO_ON, END, GO_ON]
+
+
+def test_a_rung_that_foretells_stops_what_is_behind_and_one_that_does_not_stops_nobody():
+    firsts = (0.6, 0.7, 0.8, 0.9)
+    told = [(value, value + 0.05) for value in firsts]
+    untold = [(value, 1.5 - value) for value in firsts]
+    behind = [(0.75, 0.8), (0.5, 0.5)]
+    assert run_through(Asha(Fidelity(), margin=None), told + behind)[-2:] == [END, END]
+    assert run_through(Asha(Fidelity(), margin=None), untold + behind)[-2:] == [GO_ON, GO_ON]
+
+
+def test_a_learned_margin_is_the_standard_error_carried_back_to_the_rung():
+    later = np.array([0.1, 0.5, 0.3, 0.7])
+    foresight = Foresight()
+    for earlier, after in zip((0.1, 0.2, 0.3, 0.4), later, strict=True):
+        foresight.add(earlier, after)
+    slope, cut = np.polyfit((0.1, 0.2, 0.3, 0.4), later, 1)
+    residuals = later - slope * np.array([0.1, 0.2, 0.3, 0.4]) - cut
+    assert foresight.margin == pytest.approx(np.sqrt((residuals**2).sum() / 2) / slope)
+
+
+@given(st.lists(st.tuples(values, values), min_size=4, max_size=30), st.floats(0.1, 10), st.floats(-5, 5))
+def test_a_learned_margin_follows_the_unit_of_the_objective(pairs, scale, shift):
+    plain, scaled = Foresight(), Foresight()
+    for earlier, later in pairs:
+        plain.add(earlier, later)
+        scaled.add(earlier * scale + shift, later * scale + shift)
+    assume(np.std([earlier for earlier, _ in pairs]) > 1e-3)
+    assume(abs(np.cov(np.array(pairs).T)[0, 1]) > 1e-6)
+    assert scaled.margin == pytest.approx(plain.margin * scale, rel=1e-4, abs=1e-6)
+
+
+def test_hyperband_forgets_a_trial_that_has_ended():
+    ended, others = Hyperband([Asha(Fidelity(), margin=None) for _ in range(4)], Fidelity()), 12
+    for trial in range(others):
+        for fidelity in (1, 3, 9):
+            ended.report(trial, Family.SVM, fidelity, trial / others)
+        ended.leave(trial)
+    assert all(not bracket._passed for bracket in ended._brackets)
 
 
 def test_a_trial_within_the_margin_of_the_bar_goes_on():

@@ -1,0 +1,41 @@
+"""What the trials that went on teach of a rung: how far a trial may be behind there and still catch up."""
+
+import math
+
+import numpy as np
+
+NEEDS = 4  # pairs, for a line and the spread around it
+DOUBT = 1.0  # standard errors; docs/log.md has what others lose and gain
+
+
+class Foresight:
+    """How well what trials reach at a rung foretells what they report next.
+
+    A line is fitted by least squares through the pairs of both values. Where it is steep and the pairs lie close to it,
+    a trial that is behind stays behind; a rung that says little of what follows should stop hardly any. That only the
+    better trials went on leaves the line where it is: they were chosen by what foretells, not by what followed.
+    """
+
+    def __init__(self) -> None:
+        self._pairs: list[tuple[float, float]] = []
+
+    def add(self, earlier: float, later: float) -> None:
+        """Note what a trial had at the rung, and what it reported next."""
+        self._pairs.append((earlier, later))
+
+    @property
+    def margin(self) -> float:
+        """How far behind at the rung a trial may be expected to catch up: `DOUBT` standard errors of the line.
+
+        Zero while too few have gone on; infinite if the line does not rise.
+        """
+        if len(self._pairs) < NEEDS:
+            return 0.0
+        earlier, later = np.array(self._pairs).T
+        from_mean = earlier - earlier.mean()
+        spread = float(from_mean @ from_mean)
+        slope = float(from_mean @ later) / spread if spread else 0.0
+        if slope <= 0:
+            return math.inf
+        residuals = later - later.mean() - slope * from_mean
+        return DOUBT * math.sqrt(float(residuals @ residuals) / (len(self._pairs) - 2)) / slope
