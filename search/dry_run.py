@@ -86,7 +86,7 @@ def outline_text(facts: dict[str, Any]) -> RenderableType:
         table.add_section()
     budget = ", ".join(f"{name} {value:g}" for name, value in facts["budget"].items() if value is not None)
     available, is_asha = facts["available"], facts["scheduler"] == "asha"
-    rule = "promotion" if facts["promotion"] else f"margin {facts['margin']}"
+    rule = f"margin {facts['margin']}" + (", promotion" if facts["promotion"] else "")
     begin = f", first at {facts['first_seconds']:g} s" if facts["first_seconds"] else ""
     lines = [
         f"points     {len(facts['points'])}, tried first; then {facts['startup_trials']} start-up trials",

@@ -18,17 +18,24 @@ class Foresight:
 
     def __init__(self) -> None:
         self._pairs: list[tuple[float, float]] = []
+        self._margin: float | None = 0.0  # None where a pair has come since
 
     def add(self, earlier: float, later: float) -> None:
         """Note what a trial had at the rung, and what it reported next."""
         self._pairs.append((earlier, later))
+        self._margin = None
 
     @property
     def margin(self) -> float:
-        """How far behind at the rung a trial may be expected to catch up: `DOUBT` standard errors of the line.
+        """How far behind, at the rung, a trial may be expected to catch up: `DOUBT` standard errors of the line.
 
         Zero while too few have gone on; infinite if the line does not rise.
         """
+        if self._margin is None:
+            self._margin = self._learned()
+        return self._margin
+
+    def _learned(self) -> float:
         if len(self._pairs) < NEEDS:
             return 0.0
         earlier, later = np.array(self._pairs).T

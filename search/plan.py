@@ -79,7 +79,7 @@ class Plan(Section):
         margin: How far below the bar of `asha` or `hyperband`, in the objective, a trial may be and still go on, since
             measurements are noisy and early ones say little. `learned` takes it for each rung from the trials that went
             on: one standard error of what they reported next, as foretold from the rung; the first four at a rung all
-            go on. Unused with promotion, where a trial that is passed over has its chance later.
+            go on.
         budget: When the search ends.
         pretraining: How the backbone of `faces` weights is pretrained, where the space names them.
         cache: How large the work that trials share may become on each node, in GB, or `off`.

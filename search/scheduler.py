@@ -158,16 +158,19 @@ class Asha(RungScheduler):
         self._passed.pop(trial, None)
 
 
-class Promotion(RungScheduler):
+class Promotion(Asha):
     """The promoting variant of asynchronous successive halving.
 
     Li et al., section 3.2, algorithm 2: every trial pauses at a rung, and a free worker takes up the best one that is
-    among the best 1/eta of its rung, at the highest rung that has one; only where none has does a new trial begin. So
-    no worker continues a mediocre trial because it came first, and a trial that is passed over has its chance later.
+    among the best 1/eta of its rung, or behind them by no more than the margin, at the highest rung that has one; only
+    where none has does a new trial begin. So no worker continues a mediocre trial because it came first, and a trial
+    that is passed over has its chance later.
     """
 
-    def __init__(self, scale: Fidelity, shared: bool = False, first_seconds: float | None = None) -> None:
-        super().__init__(scale, shared, first_seconds)
+    def __init__(
+        self, scale: Fidelity, shared: bool = False, margin: float | None = 0.0, first_seconds: float | None = None
+    ) -> None:
+        super().__init__(scale, shared, margin, first_seconds)
         self._entries: defaultdict[Rung, list[tuple[float, int]]] = defaultdict(list)
         self._paused: dict[int, Rung] = {}
 
@@ -175,6 +178,7 @@ class Promotion(RungScheduler):
         self.rungs[rung].append(value)
         self._entries[rung].append((value, trial))
         self._paused[trial] = rung
+        self._passed[trial].append((rung, value))
         return Verdict.PAUSE
 
     def promote(self, can_run: Callable[[int], bool], eager: bool) -> int | None:
@@ -187,6 +191,7 @@ class Promotion(RungScheduler):
         return next(self._promotable(eager), None) is not None
 
     def leave(self, trial: int) -> None:
+        super().leave(trial)
         self._paused.pop(trial, None)
 
     @property
@@ -200,7 +205,11 @@ class Promotion(RungScheduler):
             for rung in (rung for rung in self._entries if rung[1] == level):
                 entries = sorted(self._entries[rung], key=lambda entry: (-entry[0], entry[1]))
                 quota = max(len(entries) // self._scale.eta, int(eager))
-                chosen += [entry for entry in entries[:quota] if self._paused.get(entry[1]) == rung]
+                bar = entries[quota - 1][0] if quota else math.inf
+                margin = self._foresight[rung].margin if self._margin is None else self._margin
+                chosen += [
+                    entry for entry in entries if entry[0] + margin >= bar and self._paused.get(entry[1]) == rung
+                ]
             yield from (trial for _, trial in sorted(chosen, key=lambda entry: (-entry[0], entry[1])))
 
 
@@ -270,7 +279,7 @@ def build_scheduler(plan: Plan) -> Scheduler:
         brackets = [Asha(scale, shared, margin, first_seconds) for _ in scale.rungs]
         return Hyperband(brackets, scale)
     if plan.scheduler == "asha" and plan.promotion:
-        return Promotion(scale, shared, first_seconds)
+        return Promotion(scale, shared, margin, first_seconds)
     if plan.scheduler == "asha":
         return Asha(scale, shared, margin, first_seconds)
     return (MedianStopping if plan.scheduler == "median" else NoStopping)(scale, shared, first_seconds)

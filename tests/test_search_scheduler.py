@@ -189,6 +189,30 @@ def test_promotion_takes_up_the_best_third_highest_rung_first():
     assert rule.report(3, Family.SVM, 9, 0.9) is PAUSE
 
 
+def test_promotion_takes_up_whom_the_margin_spares():
+    plain, spared = Promotion(Fidelity()), Promotion(Fidelity(), margin=0.15)
+    for rule, expected in ((plain, [1]), (spared, [1, 2])):
+        for trial, value in enumerate((0.5, 0.7, 0.6)):
+            rule.report(trial, Family.SVM, 1, value)
+        assert list(iter(lambda rule=rule: rule.promote(always, eager=False), None)) == expected
+
+
+@pytest.mark.parametrize(("foretells", "taken"), [(True, [15]), (False, [15, 14, 13, 12, 7])])
+def test_promotion_learns_its_margin_from_the_promoted(foretells, taken):
+    rule = Promotion(Fidelity(), margin=None)
+    for trial in range(12):
+        rule.report(trial, Family.SVM, 1, trial / 100)
+    promoted = list(iter(lambda: rule.promote(always, eager=False), None))
+    assert promoted == [11, 10, 9, 8]  # a third
+    for trial, value in zip(promoted, (0.9, 0.8, 0.7, 0.6) if foretells else (0.6, 0.9, 0.7, 0.8), strict=True):
+        rule.report(trial, Family.SVM, 3, value)
+        rule.leave(trial)
+    for trial, value in ((12, 0.073), (13, 0.075), (14, 0.077), (15, 0.12)):
+        rule.report(trial, Family.SVM, 1, value)
+    assert [rule.promote(always, eager=False) for _ in taken] == taken
+    assert (rule.promote(always, eager=False) is None) is foretells
+
+
 def test_an_eager_promotion_takes_the_best_of_few():
     rule = Promotion(Fidelity())
     rule.report(0, Family.SVM, 1, 0.5)
