@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import numpy as np
@@ -224,9 +225,19 @@ def test_a_lease_of_a_process_that_is_gone_counts_for_nothing(tmp_path):
     assert Lease.take(lease.path) is not None
 
 
-def ask(folder: Path, seconds: float) -> None:
-    values = Cache(folder / "shared", MIB).get(key(), counting(folder, 3.0, seconds=seconds))["values"]
-    assert values.tolist() == [3.0] * 1000
+def ask(folder: Path, seconds: float) -> Cache:
+    cache = Cache(folder / "shared", MIB)
+    assert cache.get(key(), counting(folder, 3.0, seconds=seconds))["values"].tolist() == [3.0] * 1000
+    return cache
+
+
+def asked_elsewhere(folder: Path, seconds: float) -> SpawnProcess:
+    """A process that computes for so long, and is at it now."""
+    process = SPAWN.Process(target=ask, args=(folder, seconds))
+    process.start()
+    while not (folder / "log").exists():
+        time.sleep(0.02)
+    return process
 
 
 @pytest.mark.timeout(60)
@@ -241,11 +252,18 @@ def test_processes_that_ask_at_once_compute_once(tmp_path):
 
 
 @pytest.mark.timeout(60)
+def test_who_waits_is_told_for_how_long(tmp_path):
+    process = asked_elsewhere(tmp_path, 1.5)
+    counts = ask(tmp_path, 0.0).counts
+    process.join()
+    assert (counts.hits, counts.misses) == (1, 0)
+    assert 1 < counts.wait_seconds < 2.5
+    assert ask(tmp_path, 0.0).counts.wait_seconds == 0
+
+
+@pytest.mark.timeout(60)
 def test_a_process_killed_in_the_middle_is_replaced_and_leaves_no_draft(tmp_path):
-    process = SPAWN.Process(target=ask, args=(tmp_path, 60.0))
-    process.start()
-    while not (tmp_path / "log").exists():
-        time.sleep(0.02)
+    process = asked_elsewhere(tmp_path, 60.0)
     assert list((tmp_path / "shared").glob(".draft*"))
     os.kill(process.pid, signal.SIGKILL)
     process.join()

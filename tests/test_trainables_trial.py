@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from trainables.checkpoint import TrialCheckpoints
 from trainables.data.protocol import load_training
 from trainables.data.spec import DataSpec, ProtocolSpec
 from trainables.job import Assignment, Job
+from trainables.lease import Lease
 from trainables.metrics import score
 from trainables.svm import SvmLearner
 from trainables.trial import Trial, _faces, _training_data
@@ -64,6 +66,20 @@ def test_counts_of_shared_work_go_on_in_another_worker(tmp_path, cache):
     first = steps(Trial(tune_config(tmp_path, cache, cache_bytes=10**9)), 2)
     rest = steps(Trial(tune_config(tmp_path, cache, recorded=3, cache_bytes=10**9)), 1)
     assert rest[0]["cache_misses"] > first[-1]["cache_misses"]
+
+
+def test_seconds_of_training_leave_out_the_wait_for_another_trial(tmp_path, cache):
+    node = tmp_path / "node"
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    Trial(tune_config(tmp_path / "first", node, cache_bytes=10**9)).advance()
+    (entry,) = (node / "shared").glob("fitted-*")
+    shutil.rmtree(entry)
+    lease = Lease.take(entry.with_name(f".{entry.name}.lease"))
+    threading.Timer(3, lease.give_back).start()
+    report = Trial(tune_config(tmp_path / "second", node, cache_bytes=10**9)).advance()
+    assert 1 < report["cache_wait_seconds"] < 3.2
+    assert report["fit_seconds"] + report["predict_seconds"] < report["total_seconds"] - report["cache_wait_seconds"]
 
 
 def test_the_faces_are_one_memory_mapped_copy_and_those_of_the_protocol(tmp_path, cache):

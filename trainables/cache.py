@@ -44,12 +44,14 @@ class Counts(NamedTuple):
         misses: Entries computed.
         bytes: Bytes of the entries found.
         seconds_saved: Seconds that computing what was found would have taken, less those that finding it took.
+        wait_seconds: Seconds of that finding in which another process was at it.
     """
 
     hits: int = 0
     misses: int = 0
     bytes: int = 0
     seconds_saved: float = 0.0
+    wait_seconds: float = 0.0
 
     def plus(self, other: "Counts") -> "Counts":
         """Both together."""
@@ -58,6 +60,7 @@ class Counts(NamedTuple):
             self.misses + other.misses,
             self.bytes + other.bytes,
             self.seconds_saved + other.seconds_saved,
+            self.wait_seconds + other.wait_seconds,
         )
 
 
@@ -172,7 +175,7 @@ class Cache:
             except OSError:
                 return self._alone(compute), False
             if lease is None:
-                time.sleep(POLL_SECONDS)
+                self._wait()
                 continue
             try:
                 # Another may have finished it between the two looks.
@@ -181,6 +184,11 @@ class Cache:
             finally:
                 with suppress(OSError), locked(self._lock):  # one that cannot be given back expires
                     lease.give_back()
+
+    def _wait(self) -> None:
+        began = time.perf_counter()
+        time.sleep(POLL_SECONDS)
+        self.counts = self.counts.plus(Counts(wait_seconds=time.perf_counter() - began))
 
     def _alone(self, compute: Callable[[Draft], None]) -> _Entry:
         """What `compute` makes, in memory."""

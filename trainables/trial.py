@@ -8,9 +8,10 @@ import json
 import os
 import sys
 import time
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import ray
@@ -29,6 +30,8 @@ from trainables.metrics import score
 from trainables.remote_checkpoint import checkpoints_at
 from trainables.shared_data import training_data
 from trainables.threads import limit_threads
+
+Done = TypeVar("Done")
 
 
 def _cache(job: Job) -> Cache | None:
@@ -169,13 +172,11 @@ class Trial(tune.Trainable):
     def _next_rung(self, began: float) -> dict[str, Any]:
         assert self.learner is not None
         validation = _training_data(self.job).validation
-        fit_began = time.perf_counter()
-        fitted = self.learner.fit_to(self.job.scale.next_rung(self.learner.fidelity))
-        fit_seconds = time.perf_counter() - fit_began
+        rung = self.job.scale.next_rung(self.learner.fidelity)
+        fitted, fit_seconds = self._timed(partial(self.learner.fit_to, rung))
         self.fit_seconds += fit_seconds
-        predict_began = time.perf_counter()
-        probabilities = self.learner.predict_proba(validation.images)
-        self.predict_seconds += time.perf_counter() - predict_began
+        probabilities, predict_seconds = self._timed(partial(self.learner.predict_proba, validation.images))
+        self.predict_seconds += predict_seconds
         if not np.isfinite(probabilities).all():
             raise TrainingError(f"a predicted probability is not finite at fidelity {self.learner.fidelity}")
         scores = score(validation.labels, probabilities)
@@ -209,6 +210,12 @@ class Trial(tune.Trainable):
         if complete:
             self.learner = None
         return report
+
+    def _timed(self, work: Callable[[], Done]) -> tuple[Done, float]:
+        """What `work` gives, and its seconds, less those in which another trial was at a piece of it."""
+        waited, began = self._counts.wait_seconds, time.perf_counter()
+        done = work()
+        return done, time.perf_counter() - began - (self._counts.wait_seconds - waited)
 
     def _build(self, task: Task) -> Learner:
         config, seconds = self.assignment.config, self.job.fake_seconds
