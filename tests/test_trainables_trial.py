@@ -53,9 +53,9 @@ def test_a_second_trial_finds_the_work_of_the_first_and_measures_the_same(tmp_pa
         reports[name] = steps(Trial(values), 2)
     off, first, second = reports.values()
     assert all(report["cache_hits"] == report["cache_misses"] == 0 for report in off)
-    # Per rung: features, and vectors of faces and mirror images; the first trial also describes all faces.
-    assert (first[-1]["cache_hits"], first[-1]["cache_misses"]) == (2, 12)
-    assert (second[-1]["cache_hits"], second[-1]["cache_misses"]) == (6, 0)
+    # The faces, then per rung features, and vectors of faces and mirror images; the first trial also describes faces.
+    assert (first[-1]["cache_hits"], first[-1]["cache_misses"]) == (2, 13)
+    assert (second[-1]["cache_hits"], second[-1]["cache_misses"]) == (7, 0)
     assert second[-1]["cache_bytes"] > 0
     for name in ("val_accuracy", "val_log_loss", "val_recall"):
         assert [report[name] for report in off] == [report[name] for report in first]
@@ -87,7 +87,9 @@ def test_the_faces_are_one_memory_mapped_copy_and_those_of_the_protocol(tmp_path
     trial = Trial(tune_config(tmp_path, cache, cache_bytes=10**9))
     trial.advance()
     _faces.cache_clear()
-    found = _training_data(trial.job)
+    found, counts = _training_data(trial.job)
+    assert (counts.hits, counts.misses) == (1, 0)
+    assert counts.bytes > found.train.images.nbytes + found.validation.images.nbytes
     for mine, its in ((found.train, seen.train), (found.validation, seen.validation)):
         assert isinstance(mine.images.base, np.memmap)
         assert np.array_equal(mine.images, its.images)

@@ -39,13 +39,15 @@ def _cache(job: Job) -> Cache | None:
 
 
 @lru_cache(maxsize=1)
-def _faces(data_of_job: str) -> TrainingData:
+def _faces(data_of_job: str) -> tuple[TrainingData, Counts]:
     job = Job.model_validate_json(data_of_job)
-    return training_data(job.data, job.cache, job.fingerprint, job.split, _cache(job))
+    cache = _cache(job)
+    data = training_data(job.data, job.cache, job.fingerprint, job.split, cache)
+    return data, Counts() if cache is None else cache.counts
 
 
-def _training_data(job: Job) -> TrainingData:
-    """The faces of `job`, kept in this process for the next trial."""
+def _training_data(job: Job) -> tuple[TrainingData, Counts]:
+    """The faces of `job`, kept in this process for the next trial, and what the cache did when they were asked for."""
     return _faces(job.model_dump_json())  # a job cannot be hashed
 
 
@@ -156,8 +158,10 @@ class Trial(tune.Trainable):
             if latest == self.job.scale.maximum:
                 return report
         hits = _faces.cache_info().hits
-        data = _training_data(self.job)
+        data, counts = _training_data(self.job)
         self.cache_hit = _faces.cache_info().hits > hits
+        if self.cache is not None and not self.cache_hit:
+            self.cache.counts = self.cache.counts.plus(counts)
         job = self.job
         weights = {key: local_copy(location, job.cache) for key, location in job.weights.items()}
         self.learner = self._build(
@@ -171,7 +175,7 @@ class Trial(tune.Trainable):
 
     def _next_rung(self, began: float) -> dict[str, Any]:
         assert self.learner is not None
-        validation = _training_data(self.job).validation
+        validation = _training_data(self.job)[0].validation
         rung = self.job.scale.next_rung(self.learner.fidelity)
         fitted, fit_seconds = self._timed(partial(self.learner.fit_to, rung))
         self.fit_seconds += fit_seconds
