@@ -1,6 +1,7 @@
 """The frozen prefix: shared activations give what the whole network gives, and every trial that may share does."""
 
-from dataclasses import replace
+import functools
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -176,29 +177,58 @@ def test_what_is_trained_as_a_whole_shares_nothing(tmp_path, weights):
     assert cache.counts == Counts()
 
 
-@pytest.mark.slow
-def test_the_key_changes_with_all_that_activations_depend_on(tmp_path, weights):
-    def key(images=FRESH.images, view=0, seed=5, boundary=1, **change):
-        config = PLAIN.model_copy(update={"augment": 0.5, **change})
-        net = random_net(config.arch, seed, config.stem)
-        prefix = Prefix(net, boundary, config, TRAIN.images, CPU, shared(tmp_path), 2)
-        return prefix.key(images, view).name
+# Of each field of a config another value than in `PLAIN`, with variations; those that activations depend on.
+CHANGES = {
+    "family": "other",
+    "arch": "resnet34",
+    "stem": "small",
+    "weights": "faces",
+    "unfreeze": 2,
+    "epochs": 9,
+    "batch_size": 4,
+    "head_lr": 0.5,
+    "backbone_lr": 0.5,
+    "stage_decay": 0.5,
+    "schedule": "one_cycle",
+    "weight_decay": 0.3,
+    "dropout": 0.1,
+    "label_smoothing": 0.1,
+    "augment": 0.6,
+    "erasing": 0.1,
+    "mixup": 0.1,
+    "cutmix": 0.1,
+    "auxiliary": 0.1,
+    "ema": 0.9,
+    "image_size": 48,
+    "flip": True,
+}
+VARYING = {"augment", "erasing"}
+DECIDING = {"arch", "stem", "image_size", *VARYING}
 
-    others = [
-        key(),
-        key(view=1),
-        key(view=None),
-        key(seed=6),
-        key(boundary=2),
-        key(images=TRAIN.images),
-        key(image_size=48),
-        key(augment=0.6),
-        key(erasing=0.1),
-        key(stem="small"),
-        key(arch="resnet34"),
-    ]
-    assert len(set(others)) == len(others)
-    assert key(head_lr=0.5, epochs=9, dropout=0.1, weight_decay=0.3, batch_size=4, label_smoothing=0.1) == key()
-    assert key(view=None, augment=0.9) == key(view=None)
-    other = Prefix(random_net("resnet18", 5), 1, PLAIN, TRAIN.images, replace(CPU, bf16=True), shared(tmp_path), 2)
-    assert other.key(FRESH.images, None).name != key(view=None)
+
+network = functools.cache(random_net)
+
+
+def key(folder: Path, images=FRESH.images, view=0, seed=5, boundary=1, compute=CPU, **change) -> str:
+    config = PLAIN.model_copy(update={"augment": 0.5, **change})
+    net = network(config.arch, seed, config.stem)
+    return Prefix(net, boundary, config, TRAIN.images, compute, shared(folder), 2).key(images, view).name
+
+
+@pytest.mark.parametrize("name", ResnetConfig.model_fields)
+def test_the_key_changes_with_every_field_that_activations_depend_on_and_no_other(tmp_path, name):
+    """Weights are in the network, how many stages are trained in the boundary."""
+    change = {name: CHANGES[name]}
+    assert (key(tmp_path, **change) != key(tmp_path)) == (name in DECIDING)
+    assert (key(tmp_path, view=None, **change) != key(tmp_path, view=None)) == (name in DECIDING - VARYING)
+
+
+def test_the_key_changes_with_view_weights_boundary_and_faces(tmp_path):
+    changes = [{}, {"view": 1}, {"view": None}, {"seed": 6}, {"boundary": 2}, {"images": TRAIN.images}]
+    assert len({key(tmp_path, **change) for change in changes}) == len(changes)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Compute)])
+def test_the_key_changes_with_every_field_of_how_it_is_computed(tmp_path, name):
+    others = {"device": torch.device("meta"), "bf16": True}
+    assert key(tmp_path, compute=replace(CPU, **{name: others[name]})) != key(tmp_path)
