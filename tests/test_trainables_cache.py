@@ -215,6 +215,14 @@ def test_a_lease_is_touched_while_its_holder_works(tmp_path, monkeypatch):
     assert not is_held(lease.path)
 
 
+def test_a_lease_that_is_touched_for_too_long_is_held_no_more(tmp_path):
+    lease = Lease.take(tmp_path / "lease")
+    holder = json.loads(lease.path.read_text())
+    for age, held in ((lease_module.LONGEST - 60, True), (lease_module.LONGEST + 1, False)):
+        lease.path.write_text(json.dumps({**holder, "taken": time.time() - age}))
+        assert is_held(lease.path) == held
+
+
 def test_a_lease_of_a_process_that_is_gone_counts_for_nothing(tmp_path):
     process = SPAWN.Process(target=time.sleep, args=(0,))
     process.start()
@@ -231,9 +239,20 @@ def ask(folder: Path, seconds: float) -> Cache:
     return cache
 
 
-def asked_elsewhere(folder: Path, seconds: float) -> SpawnProcess:
-    """A process that computes for so long, and is at it now."""
-    process = SPAWN.Process(target=ask, args=(folder, seconds))
+def hang(folder: Path) -> None:
+    """Compute, and go on only when there is a file `go`."""
+
+    def compute(draft: Draft) -> None:
+        counting(folder, 3.0)(draft)
+        while not (folder / "go").exists():
+            time.sleep(0.02)
+
+    assert Cache(folder / "shared", MIB).get(key(), compute)["values"].tolist() == [3.0] * 1000
+
+
+def elsewhere(work: Callable[..., object], folder: Path, *arguments: float) -> SpawnProcess:
+    """A process that does `work` and has begun to compute."""
+    process = SPAWN.Process(target=work, args=(folder, *arguments))
     process.start()
     while not (folder / "log").exists():
         time.sleep(0.02)
@@ -253,17 +272,32 @@ def test_processes_that_ask_at_once_compute_once(tmp_path):
 
 @pytest.mark.timeout(60)
 def test_who_waits_is_told_for_how_long(tmp_path):
-    process = asked_elsewhere(tmp_path, 1.5)
+    process = elsewhere(ask, tmp_path, 2.0)
+    began = time.perf_counter()
     counts = ask(tmp_path, 0.0).counts
-    process.join()
+    assert 0.5 < counts.wait_seconds < time.perf_counter() - began
     assert (counts.hits, counts.misses) == (1, 0)
-    assert 1 < counts.wait_seconds < 2.5
+    process.join()
     assert ask(tmp_path, 0.0).counts.wait_seconds == 0
 
 
 @pytest.mark.timeout(60)
+def test_a_computation_that_hangs_is_waited_for_no_longer_than_that_and_may_come_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(lease_module, "LONGEST", 3.0)
+    process = elsewhere(hang, tmp_path)
+    assert ask(tmp_path, 0.0).counts.misses == 1
+    assert process.is_alive()
+    assert ask(tmp_path, 0.0).counts.hits == 1
+    (tmp_path / "go").write_text("")
+    process.join()
+    assert process.exitcode == 0
+    assert times_computed(tmp_path) == 2
+    assert {path.name for path in (tmp_path / "shared").iterdir()} == {".lock", key().name}
+
+
+@pytest.mark.timeout(60)
 def test_a_process_killed_in_the_middle_is_replaced_and_leaves_no_draft(tmp_path):
-    process = asked_elsewhere(tmp_path, 60.0)
+    process = elsewhere(ask, tmp_path, 60.0)
     assert list((tmp_path / "shared").glob(".draft*"))
     os.kill(process.pid, signal.SIGKILL)
     process.join()

@@ -76,9 +76,17 @@ def test_seconds_of_training_leave_out_the_wait_for_another_trial(tmp_path, cach
     (entry,) = (node / "shared").glob("fitted-*")
     shutil.rmtree(entry)
     lease = Lease.take(entry.with_name(f".{entry.name}.lease"))
-    threading.Timer(3, lease.give_back).start()
-    report = Trial(tune_config(tmp_path / "second", node, cache_bytes=10**9)).advance()
-    assert 1 < report["cache_wait_seconds"] < 3.2
+    trial = Trial(tune_config(tmp_path / "second", node, cache_bytes=10**9))
+
+    def hold() -> None:
+        with lease.kept_alive():
+            while trial.cache is None or trial.cache.counts.wait_seconds < 1:
+                time.sleep(0.05)
+        lease.give_back()
+
+    threading.Thread(target=hold, daemon=True).start()
+    report = trial.advance()
+    assert report["cache_wait_seconds"] >= 1
     assert report["fit_seconds"] + report["predict_seconds"] < report["total_seconds"] - report["cache_wait_seconds"]
 
 
