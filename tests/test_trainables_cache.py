@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 import trainables.cache as cache_module
 import trainables.lease as lease_module
 from spaces.errors import InputError
-from trainables.cache import Cache, Draft
+from trainables.cache import Cache
+from trainables.draft import Draft
 from trainables.keys import Key, digest
 from trainables.lease import Lease, is_held
 
@@ -163,6 +165,17 @@ def test_a_nearly_full_disk_is_left_alone(tmp_path, monkeypatch):
     assert stored(tmp_path / "shared") == []
 
 
+def test_the_capacity_is_the_limit_or_what_the_disk_has_for_entries_if_that_is_less(tmp_path, monkeypatch):
+    cache = Cache(tmp_path / "shared", 10**7)
+    cache.get(key(), counting(tmp_path))
+    size = sum(path.stat().st_size for path in (tmp_path / "shared" / key().name).iterdir())
+    disk = shutil.disk_usage(tmp_path)
+    for free, expected in ((10**9, 10**7), (10**6, 10**6 + size), (-size, 0), (-(10**6), 0)):
+        usage = disk._replace(free=cache_module.SPARE_BYTES + free)
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder, usage=usage: usage)
+        assert cache.capacity == expected
+
+
 def test_an_entry_that_is_open_outlives_its_removal(tmp_path):
     cache = Cache(tmp_path / "shared", 10_000)
     values = cache.get(key(0), counting(tmp_path, 5.0))["values"]
@@ -239,15 +252,15 @@ def ask(folder: Path, seconds: float) -> Cache:
     return cache
 
 
-def hang(folder: Path) -> None:
+def hang(folder: Path, size: int = 1000) -> None:
     """Compute, and go on only when there is a file `go`."""
 
     def compute(draft: Draft) -> None:
-        counting(folder, 3.0)(draft)
+        counting(folder, 3.0, size)(draft)
         while not (folder / "go").exists():
             time.sleep(0.02)
 
-    assert Cache(folder / "shared", MIB).get(key(), compute)["values"].tolist() == [3.0] * 1000
+    assert Cache(folder / "shared", MIB).get(key(), compute)["values"].tolist() == [3.0] * size
 
 
 def elsewhere(work: Callable[..., object], folder: Path, *arguments: float) -> SpawnProcess:
@@ -293,6 +306,18 @@ def test_a_computation_that_hangs_is_waited_for_no_longer_than_that_and_may_come
     assert process.exitcode == 0
     assert times_computed(tmp_path) == 2
     assert {path.name for path in (tmp_path / "shared").iterdir()} == {".lock", key().name}
+
+
+@pytest.mark.timeout(60)
+def test_nobody_waits_for_what_finds_no_room(tmp_path):
+    process = elsewhere(hang, tmp_path, MIB)
+    cache = Cache(tmp_path / "shared", MIB)
+    assert len(cache.get(key(), counting(tmp_path, size=MIB))["values"]) == MIB
+    assert process.is_alive()
+    (tmp_path / "go").write_text("")
+    process.join()
+    assert process.exitcode == 0
+    assert [path.name for path in (tmp_path / "shared").iterdir()] == [".lock"]
 
 
 @pytest.mark.timeout(60)

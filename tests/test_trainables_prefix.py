@@ -9,6 +9,7 @@ import pytest
 import torch
 from drawn_faces import drawn_faces
 
+import trainables.cache as cache_module
 from spaces.fidelity import Fidelity
 from spaces.resnet import ResnetConfig
 from trainables.backbones import random_net, split_trunk, trunk
@@ -26,6 +27,7 @@ RATES = {"head_lr": 1e-3, "backbone_lr": 3e-5}
 PLAIN = ResnetConfig(epochs=2, batch_size=16, image_size=32, augment=0, unfreeze=1, dropout=0.2, **RATES)
 SCALE = Fidelity(maximum=3, eta=3)
 LARGE = ("resnet50", "vgg16")
+network = functools.cache(random_net)
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +146,28 @@ def test_where_the_boundary_is_too_large_a_smaller_one_below_is_taken(tmp_path, 
     assert boundary(2 * per_face * 64 * 64 - 1) is None
 
 
+def test_on_a_full_disk_nothing_is_shared(tmp_path, weights, monkeypatch):
+    monkeypatch.setattr(cache_module, "SPARE_BYTES", 2**60)
+    cache = shared(tmp_path)
+    off, on = learner(PLAIN, weights, None), learner(PLAIN, weights, cache)
+    predicted = []
+    for each in (off, on):
+        each.fit_to(1)
+        predicted.append(each.predict_proba(FRESH.images))
+    assert np.array_equal(*predicted)
+    assert cache.counts == Counts()
+
+
+def test_of_views_that_find_no_room_a_process_holds_one(tmp_path):
+    cache = shared(tmp_path, limit=1)
+    config = PLAIN.model_copy(update={"augment": 0.5})
+    prefix = Prefix(network("resnet18", 5, "imagenet"), 1, config, TRAIN.images, CPU, cache, 2)
+    batches = [prefix.batch(epoch, torch.arange(8)) for epoch in (0, 0, 1, 2)]
+    assert cache.counts[:2] == (0, 3)
+    assert torch.equal(batches[0], batches[3])
+    assert not torch.equal(batches[0], batches[2])
+
+
 @pytest.mark.slow
 def test_results_do_not_depend_on_which_boundary_is_kept(tmp_path, weights):
     config = PLAIN.model_copy(update={"arch": "resnet50", "unfreeze": 3, "epochs": 1})
@@ -204,9 +228,6 @@ CHANGES = {
 }
 VARYING = {"augment", "erasing"}
 DECIDING = {"arch", "stem", "image_size", *VARYING}
-
-
-network = functools.cache(random_net)
 
 
 def key(folder: Path, images=FRESH.images, view=0, seed=5, boundary=1, compute=CPU, **change) -> str:
