@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from damage import DAMAGES
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -114,18 +115,6 @@ def test_the_digest_of_an_array_that_was_written_to_is_a_new_one():
     before = digest(array)
     array[0] = 1
     assert digest(array) != before
-
-
-DAMAGES = {
-    "cut short": lambda entry: os.truncate(entry / "values.npy", 500),
-    "another byte": lambda entry: (entry / "values.npy").write_bytes(
-        (entry / "values.npy").read_bytes()[:-1] + b"\x07"
-    ),
-    "a file gone": lambda entry: (entry / "values.npy").unlink(),
-    "no record": lambda entry: (entry / "entry.json").unlink(),
-    "half a record": lambda entry: (entry / "entry.json").write_text('{"files": {'),
-    "another record": lambda entry: (entry / "entry.json").write_text("[1]"),
-}
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())

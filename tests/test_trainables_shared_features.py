@@ -5,6 +5,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
+from damage import DAMAGES
 from drawn_faces import drawn_faces
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -47,6 +48,24 @@ def test_shared_features_are_those_computed_on_the_spot(shared, config):
         assert len(vectors) == copies(config) * len(FACES)
         np.testing.assert_allclose(vectors_of(features, FRESH.images, shared), alone.transform(FRESH.images), atol=1e-5)
     assert (shared.counts.hits, shared.counts.misses) == (2, 3 + copies(config))
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_damaged_features_are_computed_again(shared, damage):
+    config = CONFIGS[1]
+
+    def vectors() -> list[np.ndarray]:
+        features, found = fit_features(config, FACES, None, shared)
+        return [np.array(found), np.array(vectors_of(features, FRESH.images, shared))]
+
+    before, misses = vectors(), shared.counts.misses
+    entries = list(shared.folder.glob("[a-z]*-*"))
+    assert {entry.name.partition("-")[0] for entry in entries} == {"raw", "fitted", "vectors"}
+    for entry in entries:
+        damage(entry)
+    for now, once in zip(vectors(), before, strict=True):
+        assert np.array_equal(now, once)
+    assert shared.counts.misses == 2 * misses
 
 
 def test_features_of_a_part_heed_that_part_alone(shared):
