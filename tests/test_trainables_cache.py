@@ -208,7 +208,7 @@ def hang(folder: Path, size: int = 1000) -> None:
 
 def elsewhere(work: Callable[..., object], folder: Path, *arguments: float) -> SpawnProcess:
     """A process that does `work` and has begun to compute."""
-    process = SPAWN.Process(target=work, args=(folder, *arguments))
+    process = SPAWN.Process(target=work, args=(folder, *arguments), daemon=True)  # a failed test leaves none behind
     process.start()
     while not (folder / "log").exists():
         time.sleep(0.02)
