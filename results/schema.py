@@ -64,10 +64,10 @@ class Measurement(_TrialEvent):
         val_accuracy: Balanced accuracy on validation; the other `val_` fields are likewise on validation.
         val_log_loss: In nats.
         val_recall: Recall of negative, neutral, positive.
-        fit_seconds: Seconds spent in training since the trial began.
-        predict_seconds: Seconds spent in predicting validation since the trial began; None if unknown.
-        total_seconds: Seconds spent in all since the trial began, set-up, validation and earlier checkpoints included;
-            that of this rung is written after it.
+        fit_seconds: Seconds spent in training since the trial began, waits for shared work left out.
+        predict_seconds: The same of predicting validation; None if unknown.
+        total_seconds: Seconds spent in all since the trial began, set-up, waits, validation and earlier checkpoints
+            included; that of this rung is written after it.
         images_per_second: Training images seen a second since the last measurement.
         train_loss: Mean training loss since the last measurement, where the family has one.
         learning_rate: Learning rate of the head now, where the family has one.
@@ -77,6 +77,7 @@ class Measurement(_TrialEvent):
         cache_hits: Pieces of shared work found since the trial began; `cache_misses` were computed by the trial itself.
         cache_bytes: Bytes of what was found.
         cache_seconds_saved: Seconds that computing it would have taken, less those that finding it took.
+        cache_wait_seconds: Seconds in which another trial was computing it: the trial held its CPUs and did nothing.
         start_seconds: Seconds from the hand-out of the trial to a worker until training could begin; None if unknown.
         checkpoint: Folder of the checkpoint, relative to the run.
     """
@@ -100,6 +101,7 @@ class Measurement(_TrialEvent):
     cache_misses: int = Field(default=0, ge=0)
     cache_bytes: int = Field(default=0, ge=0)
     cache_seconds_saved: float = 0.0
+    cache_wait_seconds: float = Field(default=0.0, ge=0)
     start_seconds: float | None = Field(default=None, ge=0)
     checkpoint: str
 

@@ -38,6 +38,7 @@ _SCALARS = {
     "cache/misses": "cache_misses",
     "cache/bytes": "cache_bytes",
     "cache/seconds_saved": "cache_seconds_saved",
+    "cache/wait_seconds": "cache_wait_seconds",
 }
 
 

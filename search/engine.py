@@ -299,7 +299,8 @@ class Engine:
             self.trials[number].family,
             measurement.fidelity,
             self.plan.goals.value(measurement),
-            measurement.total_seconds,
+            # What it waited for others says nothing of what it costs.
+            measurement.total_seconds - measurement.cache_wait_seconds,
         )
 
     def _free(self, number: int) -> None:

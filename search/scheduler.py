@@ -42,7 +42,7 @@ class Scheduler(ABC):
             family: Its family.
             fidelity: The fidelity that was measured.
             value: What was measured, higher being better.
-            seconds: Seconds the trial has spent in all.
+            seconds: Seconds the trial has spent in all, waits for shared work left out.
 
         Raises:
             ValueError: If `fidelity` is not a rung: such a report could never stop a trial, and none would notice.

@@ -42,6 +42,7 @@ def run_of_three(path: Path) -> RunFolder:
                     cache_misses=2,
                     cache_bytes=2 * 10**9,
                     cache_seconds_saved=30.0,
+                    cache_wait_seconds=2.0,
                     checkpoint="checkpoints/x",
                 )
             )

@@ -1,6 +1,7 @@
 """The search without Ray: the engine is driven by hand, with a real study and real events."""
 
-from engine_run import Run, make_plan, report, run_to_end
+import pytest
+from engine_run import Run, make_plan, plan_of, report, run_to_end
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
@@ -191,3 +192,13 @@ def test_a_worker_lost_with_its_node_does_not_count_against_its_trial(tmp_path):
     assert engine.trials[spared].status is Status.RUNNING
     assert engine.trials[blamed].status is Status.FAILED
     assert engine.trials[blamed].reason == "out of memory"
+
+
+@pytest.mark.parametrize(("waited", "verdict"), [(0.0, Verdict.END), (1.5, Verdict.GO_ON)])
+def test_rungs_in_seconds_do_not_count_the_wait_for_another_trial(tmp_path, waited, verdict):
+    plan = plan_of(scheduler="asha", rungs="seconds", first_seconds=1, space={"families": ["svm"]})
+    engine = Run(tmp_path, plan, concurrency=4).session()
+    numbers = [engine.suggest().trial for _ in range(4)]
+    for number in numbers[:3]:
+        engine.report(report(number, 1, 0.9))
+    assert engine.report({**report(numbers[3], 1, 0.1), "cache_wait_seconds": waited}) is verdict

@@ -19,7 +19,7 @@ def test_spend_and_patience_are_told(tmp_path):
 def test_shared_work_is_told(tmp_path):
     info = status_of(run_of_three(tmp_path / "run"))
     assert (info["cache_hits"], info["cache_misses"], info["cache_bytes"]) == (12, 6, 6 * 10**9)
-    assert "12 of 18 pieces found, 6.0 GB, 90 s saved" in status_text(info).plain
+    assert "12 of 18 pieces found, 6.0 GB, 90 s saved, 6 s waited" in status_text(info).plain
 
 
 def test_a_run_killed_before_its_first_trial_has_spent_nothing(tmp_path):

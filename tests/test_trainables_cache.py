@@ -1,24 +1,26 @@
 """Shared work: computed once by any number of processes, bounded, whole or absent, and keyed by all it depends on."""
 
-import json
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from damage import DAMAGES
 from hypothesis import given
 from hypothesis import strategies as st
 
 import trainables.cache as cache_module
 import trainables.lease as lease_module
 from spaces.errors import InputError
-from trainables.cache import Cache, Draft
+from trainables.cache import Cache
+from trainables.draft import Draft
 from trainables.keys import Key, digest
-from trainables.lease import Lease, is_held
 
 MIB = 2**20
 TRAITS = st.one_of(st.text(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans(), st.none())
@@ -113,18 +115,6 @@ def test_the_digest_of_an_array_that_was_written_to_is_a_new_one():
     assert digest(array) != before
 
 
-DAMAGES = {
-    "cut short": lambda entry: os.truncate(entry / "values.npy", 500),
-    "another byte": lambda entry: (entry / "values.npy").write_bytes(
-        (entry / "values.npy").read_bytes()[:-1] + b"\x07"
-    ),
-    "a file gone": lambda entry: (entry / "values.npy").unlink(),
-    "no record": lambda entry: (entry / "entry.json").unlink(),
-    "half a record": lambda entry: (entry / "entry.json").write_text('{"files": {'),
-    "another record": lambda entry: (entry / "entry.json").write_text("[1]"),
-}
-
-
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 def test_a_damaged_entry_is_noticed_and_computed_again(tmp_path, damage):
     Cache(tmp_path / "shared", MIB).get(key(), counting(tmp_path))
@@ -162,6 +152,17 @@ def test_a_nearly_full_disk_is_left_alone(tmp_path, monkeypatch):
     assert stored(tmp_path / "shared") == []
 
 
+def test_the_capacity_is_the_limit_or_what_the_disk_has_for_entries_if_that_is_less(tmp_path, monkeypatch):
+    cache = Cache(tmp_path / "shared", 10**7)
+    cache.get(key(), counting(tmp_path))
+    size = sum(path.stat().st_size for path in (tmp_path / "shared" / key().name).iterdir())
+    disk = shutil.disk_usage(tmp_path)
+    for free, expected in ((10**9, 10**7), (10**6, 10**6 + size), (-size, 0), (-(10**6), 0)):
+        usage = disk._replace(free=cache_module.SPARE_BYTES + free)
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder, usage=usage: usage)
+        assert cache.capacity == expected
+
+
 def test_an_entry_that_is_open_outlives_its_removal(tmp_path):
     cache = Cache(tmp_path / "shared", 10_000)
     values = cache.get(key(0), counting(tmp_path, 5.0))["values"]
@@ -188,45 +189,30 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
         Cache(tmp_path / "file" / "shared", MIB)
 
 
-def test_a_lease_is_held_until_it_is_given_back_or_its_holder_is_silent(tmp_path, monkeypatch):
-    path = tmp_path / "lease"
-    lease = Lease.take(path)
-    assert lease is not None
-    assert is_held(path)
-    assert not is_held(path, "another token")
-    assert Lease.take(path) is None
-    os.utime(path, (time.time() - 2 * lease_module.EXPIRY,) * 2)
-    successor = Lease.take(path)
-    assert successor is not None
-    lease.give_back()
-    assert is_held(path, successor.token)
-    successor.give_back()
-    assert not path.exists()
+def ask(folder: Path, seconds: float) -> Cache:
+    cache = Cache(folder / "shared", MIB)
+    assert cache.get(key(), counting(folder, 3.0, seconds=seconds))["values"].tolist() == [3.0] * 1000
+    return cache
 
 
-def test_a_lease_is_touched_while_its_holder_works(tmp_path, monkeypatch):
-    monkeypatch.setattr(lease_module, "EXPIRY", 0.5)
-    lease = Lease.take(tmp_path / "lease")
-    with lease.kept_alive():
-        time.sleep(1.2)
-        assert is_held(lease.path)
-    time.sleep(0.6)
-    assert not is_held(lease.path)
+def hang(folder: Path, size: int = 1000) -> None:
+    """Compute, and go on only when there is a file `go`."""
+
+    def compute(draft: Draft) -> None:
+        counting(folder, 3.0, size)(draft)
+        while not (folder / "go").exists():
+            time.sleep(0.02)
+
+    assert Cache(folder / "shared", MIB).get(key(), compute)["values"].tolist() == [3.0] * size
 
 
-def test_a_lease_of_a_process_that_is_gone_counts_for_nothing(tmp_path):
-    process = SPAWN.Process(target=time.sleep, args=(0,))
+def elsewhere(work: Callable[..., object], folder: Path, *arguments: float) -> SpawnProcess:
+    """A process that does `work` and has begun to compute."""
+    process = SPAWN.Process(target=work, args=(folder, *arguments), daemon=True)  # a failed test leaves none behind
     process.start()
-    process.join()
-    lease = Lease.take(tmp_path / "lease")
-    holder = json.loads(lease.path.read_text())
-    lease.path.write_text(json.dumps({**holder, "pid": process.pid}))
-    assert Lease.take(lease.path) is not None
-
-
-def ask(folder: Path, seconds: float) -> None:
-    values = Cache(folder / "shared", MIB).get(key(), counting(folder, 3.0, seconds=seconds))["values"]
-    assert values.tolist() == [3.0] * 1000
+    while not (folder / "log").exists():
+        time.sleep(0.02)
+    return process
 
 
 @pytest.mark.timeout(60)
@@ -241,11 +227,45 @@ def test_processes_that_ask_at_once_compute_once(tmp_path):
 
 
 @pytest.mark.timeout(60)
+def test_who_waits_is_told_for_how_long(tmp_path):
+    process = elsewhere(ask, tmp_path, 2.0)
+    began = time.perf_counter()
+    counts = ask(tmp_path, 0.0).counts
+    assert 0.5 < counts.wait_seconds < time.perf_counter() - began
+    assert (counts.hits, counts.misses) == (1, 0)
+    process.join()
+    assert ask(tmp_path, 0.0).counts.wait_seconds == 0
+
+
+@pytest.mark.timeout(60)
+def test_a_computation_that_hangs_is_waited_for_no_longer_than_that_and_may_come_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(lease_module, "LONGEST", 3.0)
+    process = elsewhere(hang, tmp_path)
+    assert ask(tmp_path, 0.0).counts.misses == 1
+    assert process.is_alive()
+    assert ask(tmp_path, 0.0).counts.hits == 1
+    (tmp_path / "go").write_text("")
+    process.join()
+    assert process.exitcode == 0
+    assert times_computed(tmp_path) == 2
+    assert {path.name for path in (tmp_path / "shared").iterdir()} == {".lock", key().name}
+
+
+@pytest.mark.timeout(60)
+def test_nobody_waits_for_what_finds_no_room(tmp_path):
+    process = elsewhere(hang, tmp_path, MIB)
+    cache = Cache(tmp_path / "shared", MIB)
+    assert len(cache.get(key(), counting(tmp_path, size=MIB))["values"]) == MIB
+    assert process.is_alive()
+    (tmp_path / "go").write_text("")
+    process.join()
+    assert process.exitcode == 0
+    assert [path.name for path in (tmp_path / "shared").iterdir()] == [".lock"]
+
+
+@pytest.mark.timeout(60)
 def test_a_process_killed_in_the_middle_is_replaced_and_leaves_no_draft(tmp_path):
-    process = SPAWN.Process(target=ask, args=(tmp_path, 60.0))
-    process.start()
-    while not (tmp_path / "log").exists():
-        time.sleep(0.02)
+    process = elsewhere(ask, tmp_path, 60.0)
     assert list((tmp_path / "shared").glob(".draft*"))
     os.kill(process.pid, signal.SIGKILL)
     process.join()

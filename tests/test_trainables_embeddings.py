@@ -1,6 +1,8 @@
 """Embeddings of any of torchvision's classifiers."""
 
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from torch import nn
 
 from spaces.backbones import LEAST_SIDE, WIDTHS
 from spaces.errors import InputError
-from spaces.features import FeatureConfig, FeatureSpace
+from spaces.features import DESCRIPTORS, FeatureConfig, FeatureSpace
 from spaces.resnet import STEMMED
 from trainables.backbones import CHANNEL_MEAN, CHANNEL_STD, embedding_net, prepare, random_net, trunk
 from trainables.embeddings import Embedder
@@ -136,3 +138,44 @@ def test_unknown_and_too_small_backbones_are_refused_in_a_sentence() -> None:
         FeatureConfig(kind="embedding", backbone="vit_b_16")
     with pytest.raises(ValidationError, match="alexnet takes images of 64 pixels or more; received 48"):
         FeatureSpace.model_validate({"kind": "embedding", "backbone": "alexnet", "image_size": [64, 48]})
+
+
+EMBEDDER = Embedder(
+    FeatureConfig(kind="embedding"),
+    {"a": np.zeros(4, np.float32), "b": np.ones(2, np.float32)},
+    Compute(torch.device("cpu"), bf16=False),
+)
+
+
+def tensors(**change: Any) -> dict[str, np.ndarray]:
+    return {name: value for name, value in {**EMBEDDER.tensors, **change}.items() if value is not None}
+
+
+# Other values than those of `EMBEDDER`: of its config, whose weights are in the tensors, and of each of its fields.
+SEEN = {"backbone": "resnet34", "stem": "half", "image_size": 48}
+CHANGES: dict[str, list[Any]] = {
+    "config": [EMBEDDER.config.model_copy(update={name: value}) for name, value in SEEN.items()],
+    "tensors": [
+        tensors(a=np.array([0, 0, 0, 1e-6], np.float32)),
+        tensors(b=None),
+        tensors(c=np.zeros(1, np.float32)),
+        {"a": EMBEDDER.tensors["a"], "c": EMBEDDER.tensors["b"]},
+        tensors(a=np.zeros((2, 2), np.float32)),
+    ],
+    "compute": [Compute(torch.device("meta"), bf16=False), Compute(torch.device("cpu"), bf16=True)],
+}
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Embedder)])
+def test_the_key_changes_with_every_field_of_the_embedder(name: str) -> None:
+    keys = [EMBEDDER.key, *(replace(EMBEDDER, **{name: value}).key for value in CHANGES[name])]
+    assert len(set(keys)) == 1 + len(CHANGES[name])
+    assert replace(EMBEDDER).key == EMBEDDER.key
+    assert set(SEEN) == set(DESCRIPTORS["embedding"]) - {"weights"}
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Compute)])
+def test_the_key_changes_with_every_field_of_how_it_is_computed(name: str) -> None:
+    others = {"device": torch.device("meta"), "bf16": True}
+    changed = replace(EMBEDDER, compute=replace(EMBEDDER.compute, **{name: others[name]}))
+    assert changed.key != EMBEDDER.key

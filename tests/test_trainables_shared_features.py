@@ -4,6 +4,8 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+import torch
+from damage import DAMAGES
 from drawn_faces import drawn_faces
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,7 +17,9 @@ from trainables.base import Learner, Task
 from trainables.cache import Cache
 from trainables.data.faceset import Faces
 from trainables.descriptors import copies
+from trainables.embeddings import Embedder
 from trainables.families import build_learner
+from trainables.precision import Compute
 from trainables.shared_features import fit_features, fit_on_part, fitted_key, raw_key, vectors_of
 
 FACES, FRESH = drawn_faces(90, seed=1), drawn_faces(30, seed=2)
@@ -24,6 +28,7 @@ CONFIGS = [
     FeatureConfig(kind="hog+lbp", contrast="clahe", pca=12, whiten=True, mirror=True, flip=True),
     FeatureConfig(pca=12, discriminants="added", shift=1),
 ]
+CPU, TENSORS = Compute(torch.device("cpu"), bf16=False), {"a": np.zeros(4, np.float32)}
 HANDMADE = [
     config for config in FeatureConfig.model_fields if config not in ("backbone", "stem", "weights", "image_size")
 ]
@@ -43,6 +48,24 @@ def test_shared_features_are_those_computed_on_the_spot(shared, config):
         assert len(vectors) == copies(config) * len(FACES)
         np.testing.assert_allclose(vectors_of(features, FRESH.images, shared), alone.transform(FRESH.images), atol=1e-5)
     assert (shared.counts.hits, shared.counts.misses) == (2, 3 + copies(config))
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_damaged_features_are_computed_again(shared, damage):
+    config = CONFIGS[1]
+
+    def vectors() -> list[np.ndarray]:
+        features, found = fit_features(config, FACES, None, shared)
+        return [np.array(found), np.array(vectors_of(features, FRESH.images, shared))]
+
+    before, misses = vectors(), shared.counts.misses
+    entries = list(shared.folder.glob("[a-z]*-*"))
+    assert {entry.name.partition("-")[0] for entry in entries} == {"raw", "fitted", "vectors"}
+    for entry in entries:
+        damage(entry)
+    for now, once in zip(vectors(), before, strict=True):
+        assert np.array_equal(now, once)
+    assert shared.counts.misses == 2 * misses
 
 
 def test_features_of_a_part_heed_that_part_alone(shared):
@@ -81,6 +104,10 @@ def test_predictions_with_and_without_sharing_agree(shared, family, features):
 
 
 def values_of(name: str) -> st.SearchStrategy[Any]:
+    if name in ("backbone", "weights"):
+        return st.sampled_from(["resnet18", "resnet34"])
+    if name == "image_size":
+        return st.integers(32, 200)
     annotation = FeatureConfig.model_fields[name].annotation
     if annotation is bool:
         return st.booleans()
@@ -89,7 +116,7 @@ def values_of(name: str) -> st.SearchStrategy[Any]:
 
 def matters(config: FeatureConfig, name: str) -> bool:
     used = {"kind", "pca", "mirror", "shift"} | {each for kind in config.descriptors for each in DESCRIPTORS[kind]}
-    return name in used or (name in ("whiten", "discriminants") and config.pca > 0)
+    return name in used - {"weights"} or (name in ("whiten", "discriminants") and config.pca > 0)
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
@@ -101,6 +128,18 @@ def test_the_key_changes_with_every_field_that_matters_and_no_other(data, name):
     changed = config.model_copy(update={name: value})
     is_other = value != getattr(config, name) and (matters(config, name) or matters(changed, name))
     assert (fitted_key(config, FACES, None).name != fitted_key(changed, FACES, None).name) == is_other
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(data=st.data(), name=st.sampled_from(sorted(set(FeatureConfig.model_fields) - {"kind"})))
+def test_the_key_of_embeddings_changes_with_every_field_that_matters_and_no_other(data, name):
+    """The weights are in the embedder's tensors; what they are called counts for nothing."""
+    values = {each: data.draw(values_of(each)) for each in FeatureConfig.model_fields if each != "kind"}
+    config = FeatureConfig(kind="embedding", **values)
+    changed = config.model_copy(update={name: data.draw(values_of(name))})
+    keys = {fitted_key(each, FACES, Embedder(each, TENSORS, CPU)).name for each in (config, changed)}
+    is_other = getattr(changed, name) != getattr(config, name) and (matters(config, name) or matters(changed, name))
+    assert (len(keys) == 2) == is_other
 
 
 def test_the_key_changes_with_the_faces_and_where_it_matters_their_emotions():

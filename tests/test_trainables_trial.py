@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from trainables.checkpoint import TrialCheckpoints
 from trainables.data.protocol import load_training
 from trainables.data.spec import DataSpec, ProtocolSpec
 from trainables.job import Assignment, Job
+from trainables.lease import Lease
 from trainables.metrics import score
 from trainables.svm import SvmLearner
 from trainables.trial import Trial, _faces, _training_data
@@ -51,9 +53,9 @@ def test_a_second_trial_finds_the_work_of_the_first_and_measures_the_same(tmp_pa
         reports[name] = steps(Trial(values), 2)
     off, first, second = reports.values()
     assert all(report["cache_hits"] == report["cache_misses"] == 0 for report in off)
-    # Per rung: features, and vectors of faces and mirror images; the first trial also describes all faces.
-    assert (first[-1]["cache_hits"], first[-1]["cache_misses"]) == (2, 12)
-    assert (second[-1]["cache_hits"], second[-1]["cache_misses"]) == (6, 0)
+    # The faces, then per rung features, and vectors of faces and mirror images; the first trial also describes faces.
+    assert (first[-1]["cache_hits"], first[-1]["cache_misses"]) == (2, 13)
+    assert (second[-1]["cache_hits"], second[-1]["cache_misses"]) == (7, 0)
     assert second[-1]["cache_bytes"] > 0
     for name in ("val_accuracy", "val_log_loss", "val_recall"):
         assert [report[name] for report in off] == [report[name] for report in first]
@@ -66,12 +68,36 @@ def test_counts_of_shared_work_go_on_in_another_worker(tmp_path, cache):
     assert rest[0]["cache_misses"] > first[-1]["cache_misses"]
 
 
+def test_seconds_of_training_leave_out_the_wait_for_another_trial(tmp_path, cache):
+    node = tmp_path / "node"
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    Trial(tune_config(tmp_path / "first", node, cache_bytes=10**9)).advance()
+    (entry,) = (node / "shared").glob("fitted-*")
+    shutil.rmtree(entry)
+    lease = Lease.take(entry.with_name(f".{entry.name}.lease"))
+    trial = Trial(tune_config(tmp_path / "second", node, cache_bytes=10**9))
+
+    def hold() -> None:
+        with lease.kept_alive():
+            while trial.cache is None or trial.cache.counts.wait_seconds < 1:
+                time.sleep(0.05)
+        lease.give_back()
+
+    threading.Thread(target=hold, daemon=True).start()
+    report = trial.advance()
+    assert report["cache_wait_seconds"] >= 1
+    assert report["fit_seconds"] + report["predict_seconds"] < report["total_seconds"] - report["cache_wait_seconds"]
+
+
 def test_the_faces_are_one_memory_mapped_copy_and_those_of_the_protocol(tmp_path, cache):
     seen = load_training(DATA, cache)
     trial = Trial(tune_config(tmp_path, cache, cache_bytes=10**9))
     trial.advance()
     _faces.cache_clear()
-    found = _training_data(trial.job)
+    found, counts = _training_data(trial.job)
+    assert (counts.hits, counts.misses) == (1, 0)
+    assert counts.bytes > found.train.images.nbytes + found.validation.images.nbytes
     for mine, its in ((found.train, seen.train), (found.validation, seen.validation)):
         assert isinstance(mine.images.base, np.memmap)
         assert np.array_equal(mine.images, its.images)

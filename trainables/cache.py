@@ -4,7 +4,8 @@ An entry is a folder, named after its key, of `.npy` files and `entry.json` with
 written under a temporary name and renamed, so it is whole or absent; one that was damaged afterwards is noticed when a
 process first opens it, removed and computed again. Whoever needs an entry computes it, inside its own resources, under
 a lease (`lease.py`); others wait for it. The folder is bounded: entries used longest ago make room for new ones.
-Whoever has a removed entry open keeps it, and its place on the disk, until it lets go.
+Whoever has a removed entry open keeps it, and its place on the disk, until it lets go. What finds no room each process
+computes for itself, at the same time.
 
 Nothing here knows what is kept, nor of Ray or torch.
 """
@@ -15,13 +16,15 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from spaces.errors import InputError
+from trainables.draft import Draft
 from trainables.keys import Key
 from trainables.lease import Lease, is_held, locked
 from trainables.mapped import checked, checksum_of, identity, open_array
@@ -44,12 +47,14 @@ class Counts(NamedTuple):
         misses: Entries computed.
         bytes: Bytes of the entries found.
         seconds_saved: Seconds that computing what was found would have taken, less those that finding it took.
+        wait_seconds: Seconds of that finding in which another process was at it.
     """
 
     hits: int = 0
     misses: int = 0
     bytes: int = 0
     seconds_saved: float = 0.0
+    wait_seconds: float = 0.0
 
     def plus(self, other: "Counts") -> "Counts":
         """Both together."""
@@ -58,52 +63,8 @@ class Counts(NamedTuple):
             self.misses + other.misses,
             self.bytes + other.bytes,
             self.seconds_saved + other.seconds_saved,
+            self.wait_seconds + other.wait_seconds,
         )
-
-
-class Draft:
-    """An entry in the making: its maker asks for arrays and fills them.
-
-    Attributes:
-        arrays: Those asked for so far.
-        is_kept: Whether all found room; else they are in memory, for the maker alone.
-    """
-
-    def __init__(self, folder: Path, make_room: Callable[[int], bool], lock: Path) -> None:
-        self.folder = folder
-        self.arrays: dict[str, NDArray[Any]] = {}
-        self.is_kept = True
-        self._make_room = make_room
-        self._lock = lock
-
-    def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """A new array, to be filled before the maker returns."""
-        found = self._on_disk(name, shape, np.dtype(dtype)) if self.is_kept else None
-        if found is None:
-            self.is_kept = False
-            found = np.empty(shape, dtype)
-        self.arrays[name] = found
-        return found
-
-    def _on_disk(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any] | None:
-        """A new memory-mapped array, its room on the disk taken at once; None if there is none."""
-        path = self.folder / f"{name}.npy"
-        try:
-            with locked(self._lock):
-                if not self._make_room(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize):
-                    return None
-                self.folder.mkdir(exist_ok=True)
-                array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-                if hasattr(os, "posix_fallocate"):  # else a full disk would kill who writes to the mapping
-                    with path.open("r+b") as file:
-                        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-                return array
-        except OSError:
-            return None
-
-    def put(self, name: str, values: NDArray[Any]) -> None:
-        """Add the array `values`."""
-        self.array(name, values.shape, values.dtype)[...] = values
 
 
 class _Entry(NamedTuple):
@@ -137,6 +98,16 @@ class Cache:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{folder}: shared work cannot be kept here ({error.strerror or error})") from error
+
+    @property
+    def capacity(self) -> int:
+        """Bytes that entries may take together: the limit, or less where the disk has no room for that; 0 for none."""
+        try:
+            with locked(self._lock):
+                taken = sum(_size(folder) for folder in self.folder.iterdir() if folder.is_dir())
+                return max(0, min(self.limit, shutil.disk_usage(self.folder).free + taken - SPARE_BYTES))
+        except OSError:
+            return 0
 
     def get(self, key: Key, compute: Callable[[Draft], None]) -> Arrays:
         """The arrays of `key`, read-only; computed unless they are here or another process is at it.
@@ -172,26 +143,35 @@ class Cache:
             except OSError:
                 return self._alone(compute), False
             if lease is None:
-                time.sleep(POLL_SECONDS)
+                self._wait()
                 continue
             try:
                 # Another may have finished it between the two looks.
                 entry = self._open(key)
                 return (entry, True) if entry else (self._make(key, lease, compute), False)
             finally:
-                with suppress(OSError), locked(self._lock):  # one that cannot be given back expires
-                    lease.give_back()
+                self._give_back(lease)
+
+    def _wait(self) -> None:
+        began = time.perf_counter()
+        time.sleep(POLL_SECONDS)
+        self.counts = self.counts.plus(Counts(wait_seconds=time.perf_counter() - began))
 
     def _alone(self, compute: Callable[[Draft], None]) -> _Entry:
         """What `compute` makes, in memory."""
-        draft = Draft(self.folder, lambda size: False, self._lock)
-        draft.is_kept = False
+        draft = Draft(self.folder, lambda size: False, self._lock, lambda: None)
         with self._timed() as seconds:
             compute(draft)
         return _in_memory(draft, seconds[0])
 
+    def _give_back(self, lease: Lease) -> None:
+        with suppress(OSError), locked(self._lock):  # one that cannot be given back expires
+            lease.give_back()
+
     def _make(self, key: Key, lease: Lease, compute: Callable[[Draft], None]) -> _Entry:
-        draft = Draft(self.folder / f"{_DRAFT}{key.name}-{lease.token}", self._make_room, self._lock)
+        folder = self.folder / f"{_DRAFT}{key.name}-{lease.token}"
+        # Of what is not kept the others would have nothing: they need not wait.
+        draft = Draft(folder, self._make_room, self._lock, give_up=partial(self._give_back, lease))
         try:
             with lease.kept_alive():  # while it is checked and written out, too
                 with self._timed() as seconds:

@@ -19,7 +19,7 @@ from trainables.backbones import embedding_net, prepare
 from trainables.data.faceset import Images
 from trainables.features import PREFIX
 from trainables.files import Shape
-from trainables.keys import NETWORK_CODE, code_digest
+from trainables.keys import NETWORK_CODE, code_digest, digest
 from trainables.precision import Compute
 from trainables.weights import load_embedding_net, resolve_weights, weights_key
 
@@ -108,8 +108,7 @@ class Embedder:
         what = f"{config.backbone} {config.stem} {config.image_size} {how}"
         content = blake2b(what.encode(), digest_size=16)
         for name, array in sorted(self.tensors.items()):
-            content.update(name.encode())
-            content.update(array.tobytes())
+            content.update(f"{name} {digest(array)} ".encode())
         return content.hexdigest()
 
 

@@ -1,9 +1,10 @@
 """Leases: who computes a thing that several processes of one node want, so that the others wait for it.
 
 A lease is a small file that names its holder and is touched every few seconds while the holder lives. One whose holder
-is dead, or has not touched it for `EXPIRY` seconds (it hangs, or the machine was switched off), counts for nothing, and
-the next who asks takes it over. Should a holder that was only slow come back, then two compute the same thing: a waste,
-no harm, for what they make appears whole or not at all.
+is dead, or has not touched it for `EXPIRY` seconds (it is stopped, or the machine was switched off), counts for
+nothing, and the next who asks takes it over. So does one that is `LONGEST` seconds old: a thread does the touching, and
+goes on when the computation itself hangs. Should a holder that was only slow come back, then two compute the same
+thing: a waste, no harm, for what they make appears whole or not at all.
 """
 
 import fcntl
@@ -19,6 +20,8 @@ from pathlib import Path
 from uuid import uuid4
 
 EXPIRY = 15.0
+# Enough for FER2013's 28,709 training faces at four a second. Who is slower is joined by another, not stopped.
+LONGEST = 7200.0
 
 
 @contextmanager
@@ -47,7 +50,7 @@ class Lease:
         if is_held(path):
             return None
         lease = cls(path, uuid4().hex)
-        holder = {"pid": os.getpid(), "host": platform.node(), "token": lease.token}
+        holder = {"pid": os.getpid(), "host": platform.node(), "token": lease.token, "taken": time.time()}
         path.write_text(json.dumps(holder))
         return lease
 
@@ -83,19 +86,21 @@ def is_held(path: Path, token: str | None = None) -> bool:
     if not holder or (token is not None and holder.get("token") != token):
         return False
     try:
-        age = time.time() - path.stat().st_mtime
+        silent = time.time() - path.stat().st_mtime
     except FileNotFoundError:
         return False
-    return age < EXPIRY and (holder.get("host") != platform.node() or _lives(int(holder["pid"])))
+    if silent >= EXPIRY or time.time() - float(holder["taken"]) >= LONGEST:
+        return False
+    return holder.get("host") != platform.node() or _lives(int(holder["pid"]))
 
 
-def holder_of(path: Path) -> dict[str, str | int]:
+def holder_of(path: Path) -> dict[str, str | float]:
     """What the lease `path` says of its holder; nothing if there is no lease or a kill left half of one."""
     try:
-        holder: dict[str, str | int] = json.loads(path.read_text())
+        holder: dict[str, str | float] = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
         return {}
-    return holder if {"pid", "host", "token"} <= holder.keys() else {}
+    return holder if {"pid", "host", "token", "taken"} <= holder.keys() else {}
 
 
 def _lives(pid: int) -> bool:

@@ -2,8 +2,9 @@
 
 Activations at the freeze boundary are kept in bfloat16, channels last, for the plain view of each face and for a number
 of augmented views, which take turns from epoch to epoch. A view is computed when the first trial needs it. Where the
-activations are too large to keep, those at the next boundary below, nearer to the image, are taken, if they are smaller
-(as those of a bottleneck network's stem are), and the frozen stages between run in each step.
+activations are too large to keep, for the cache's limit or the disk, those at the next boundary below, nearer to the
+image, are taken, if they are smaller (as those of a bottleneck network's stem are), and the frozen stages between run
+in each step; where none fit nothing is shared. Should the room be gone later, each process computes for itself.
 
 With plain views the results are those of the whole network, up to the rounding of the activations where the hardware
 does not compute in bfloat16 anyway. With augmented views all trials see the same variations, and after as many epochs
@@ -23,8 +24,9 @@ from spaces.resnet import ResnetConfig
 from trainables.augment import augment, erase, seeded
 from trainables.backbones import ALL_STAGES, prepare, split_trunk
 from trainables.base import Task
-from trainables.cache import Cache, Draft
+from trainables.cache import Cache
 from trainables.data.faceset import SIDE, Images
+from trainables.draft import Draft
 from trainables.keys import NETWORK_CODE, Key, code_digest, digest
 from trainables.precision import Compute
 
@@ -73,7 +75,7 @@ class Prefix:
         if task.cache is None or config.unfreeze == ALL_STAGES:
             return None
         views = views_of(config, task.views)
-        limit = _SHARE * task.cache.limit / (2 * len(task.faces) * max(1, min(views, config.epochs)))
+        limit = _SHARE * task.cache.capacity / (2 * len(task.faces) * max(1, min(views, config.epochs)))
         for boundary, values in _sizes(net, config, compute):
             if values <= limit:
                 return cls(net, boundary, config, task.faces.images, compute, task.cache, views)
@@ -87,7 +89,9 @@ class Prefix:
         """The activations, float (b, c, h, w) or (b, d), of the training faces `picked`, int64 (b,), in `epoch`."""
         view = epoch % self.views
         if view not in self._opened:
-            self._opened[view] = self._activations(self._faces, view if self._is_varied else None)
+            # What found no room is in this process's memory: no more than one view of it at a time.
+            mapped = {known: found for known, found in self._opened.items() if isinstance(found.base, np.memmap)}
+            self._opened = {**mapped, view: self._activations(self._faces, view if self._is_varied else None)}
         return self._tensor(self._opened[view][picked.cpu().numpy()])
 
     def plain(self, images: Images, size: int) -> Iterator[Tensor]:

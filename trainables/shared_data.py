@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from spaces.errors import InputError
-from trainables.cache import Arrays, Cache, Draft
+from trainables.cache import Arrays, Cache
 from trainables.data.faceset import Faces
 from trainables.data.protocol import TrainingData, load_training
 from trainables.data.spec import DataSpec
+from trainables.draft import Draft
 from trainables.keys import Key, code_digest
 
 

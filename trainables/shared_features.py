@@ -13,9 +13,10 @@ import sklearn
 from numpy.typing import NDArray
 
 from spaces.features import DESCRIPTORS, FeatureConfig
-from trainables.cache import Cache, Draft
+from trainables.cache import Cache
 from trainables.data.faceset import Faces, Images, Labels
 from trainables.descriptors import copies, raw_width, training_copies
+from trainables.draft import Draft
 from trainables.features import Features, raw_features
 from trainables.keys import Key, code_digest, digest
 

@@ -8,9 +8,10 @@ import json
 import os
 import sys
 import time
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import ray
@@ -30,19 +31,23 @@ from trainables.remote_checkpoint import checkpoints_at
 from trainables.shared_data import training_data
 from trainables.threads import limit_threads
 
+Done = TypeVar("Done")
+
 
 def _cache(job: Job) -> Cache | None:
     return None if job.cache_bytes is None else Cache(job.cache / SHARED, job.cache_bytes)
 
 
 @lru_cache(maxsize=1)
-def _faces(data_of_job: str) -> TrainingData:
+def _faces(data_of_job: str) -> tuple[TrainingData, Counts]:
     job = Job.model_validate_json(data_of_job)
-    return training_data(job.data, job.cache, job.fingerprint, job.split, _cache(job))
+    cache = _cache(job)
+    data = training_data(job.data, job.cache, job.fingerprint, job.split, cache)
+    return data, Counts() if cache is None else cache.counts
 
 
-def _training_data(job: Job) -> TrainingData:
-    """The faces of `job`, kept in this process for the next trial."""
+def _training_data(job: Job) -> tuple[TrainingData, Counts]:
+    """The faces of `job`, kept in this process for the next trial, and what the cache did when they were asked for."""
     return _faces(job.model_dump_json())  # a job cannot be hashed
 
 
@@ -153,8 +158,10 @@ class Trial(tune.Trainable):
             if latest == self.job.scale.maximum:
                 return report
         hits = _faces.cache_info().hits
-        data = _training_data(self.job)
+        data, counts = _training_data(self.job)
         self.cache_hit = _faces.cache_info().hits > hits
+        if self.cache is not None and not self.cache_hit:
+            self.cache.counts = self.cache.counts.plus(counts)
         job = self.job
         weights = {key: local_copy(location, job.cache) for key, location in job.weights.items()}
         self.learner = self._build(
@@ -168,14 +175,12 @@ class Trial(tune.Trainable):
 
     def _next_rung(self, began: float) -> dict[str, Any]:
         assert self.learner is not None
-        validation = _training_data(self.job).validation
-        fit_began = time.perf_counter()
-        fitted = self.learner.fit_to(self.job.scale.next_rung(self.learner.fidelity))
-        fit_seconds = time.perf_counter() - fit_began
+        validation = _training_data(self.job)[0].validation
+        rung = self.job.scale.next_rung(self.learner.fidelity)
+        fitted, fit_seconds = self._timed(partial(self.learner.fit_to, rung))
         self.fit_seconds += fit_seconds
-        predict_began = time.perf_counter()
-        probabilities = self.learner.predict_proba(validation.images)
-        self.predict_seconds += time.perf_counter() - predict_began
+        probabilities, predict_seconds = self._timed(partial(self.learner.predict_proba, validation.images))
+        self.predict_seconds += predict_seconds
         if not np.isfinite(probabilities).all():
             raise TrainingError(f"a predicted probability is not finite at fidelity {self.learner.fidelity}")
         scores = score(validation.labels, probabilities)
@@ -209,6 +214,12 @@ class Trial(tune.Trainable):
         if complete:
             self.learner = None
         return report
+
+    def _timed(self, work: Callable[[], Done]) -> tuple[Done, float]:
+        """What `work` gives, and its seconds, less those in which another trial was at a piece of it."""
+        waited, began = self._counts.wait_seconds, time.perf_counter()
+        done = work()
+        return done, time.perf_counter() - began - (self._counts.wait_seconds - waited)
 
     def _build(self, task: Task) -> Learner:
         config, seconds = self.assignment.config, self.job.fake_seconds
