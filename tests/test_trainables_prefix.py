@@ -16,7 +16,7 @@ from trainables.cache import Cache, Counts
 from trainables.precision import Compute
 from trainables.prefix import Prefix, views_of
 from trainables.resnet import ResnetLearner
-from trainables.weights import write_tensors
+from trainables.weights import starting_net, write_tensors
 
 CPU = Compute(torch.device("cpu"), bf16=False)
 TRAIN, FRESH = drawn_faces(48, seed=1), drawn_faces(20, seed=2)
@@ -202,3 +202,21 @@ def test_the_key_changes_with_all_that_activations_depend_on(tmp_path, weights):
     assert key(view=None, augment=0.9) == key(view=None)
     other = Prefix(random_net("resnet18", 5), 1, PLAIN, TRAIN.images, replace(CPU, bf16=True), shared(tmp_path), 2)
     assert other.key(FRESH.images, None).name != key(view=None)
+
+
+def test_a_network_is_known_by_its_file_until_the_file_changes(tmp_path):
+    """Of a file hashed before the hash is remembered; it must be that of the tensors all the same."""
+    path, config = tmp_path / "faces.safetensors", PLAIN.model_copy(update={"weights": "faces"})
+    task = Task(TRAIN, 0, SCALE, weights={"resnet18 faces": path}, cache=shared(tmp_path), views=2)
+    keys = []
+    for seed in (5, 5, 6):
+        write_tensors(random_net("resnet18", seed).state_dict(), path)
+        for unfreeze in (0, 1):
+            trial = ResnetLearner(config.model_copy(update={"unfreeze": unfreeze}), task, CPU)
+            trial.fit_to(1)
+            keys.append(trial._prefix.key(TRAIN.images, None).name)
+            net = CPU.place(starting_net(trial.config, 0, files=task.weights))
+            plain = Prefix.of(net, trial.config, task, CPU)
+            assert plain.key(TRAIN.images, None).name == keys[-1]
+    assert keys[:2] == keys[2:4]
+    assert len(set(keys)) == 4
