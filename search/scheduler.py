@@ -17,6 +17,8 @@ from spaces.family import Family
 from spaces.fidelity import Fidelity
 
 MEDIAN_NEEDS = 4
+# With promotion: so many trials of each rung, besides those that deserve to go on, wait for their chance.
+MOST_WAITING = 10
 
 Rung = tuple[Family | None, float]
 
@@ -67,6 +69,11 @@ class Scheduler(ABC):
     @property
     def paused(self) -> frozenset[int]:
         """The trials that wait at a rung."""
+        return frozenset()
+
+    @property
+    def passed_over(self) -> frozenset[int]:
+        """Those of the paused trials that are to end, since they will hardly be taken up."""
         return frozenset()
 
 
@@ -146,6 +153,9 @@ class Promotion(RungScheduler):
     Li et al., section 3.2, algorithm 2: every trial pauses at a rung, and a free worker takes up the best one that is
     among the best 1/eta of its rung, at the highest rung that has one; only where none has does a new trial begin. So
     no worker continues a mediocre trial because it came first, and a trial that is passed over has its chance later.
+
+    Ours does not let all wait for it, since each costs a checkpoint: of those that are not among the best 1/eta of a
+    rung the best `MOST_WAITING` do. The next one would be taken up only if eta times as many more arrived, all worse.
     """
 
     def __init__(self, scale: Fidelity, shared: bool = False, first_seconds: float | None = None) -> None:
@@ -175,15 +185,27 @@ class Promotion(RungScheduler):
     def paused(self) -> frozenset[int]:
         return frozenset(self._paused)
 
+    @property
+    def passed_over(self) -> frozenset[int]:
+        found: list[int] = []
+        for rung, entries in self._ranked():
+            behind = [trial for _, trial in entries[len(entries) // self._scale.eta :]]
+            waiting = [trial for trial in behind if self._paused.get(trial) == rung]
+            found += waiting[MOST_WAITING:]
+        return frozenset(found)
+
     def _promotable(self, eager: bool) -> Iterator[int]:
         """Trials that deserve to go on: highest rung first, best value first."""
-        for level in sorted({level for _, level in self._entries}, reverse=True):
-            chosen: list[tuple[float, int]] = []
-            for rung in (rung for rung in self._entries if rung[1] == level):
-                entries = sorted(self._entries[rung], key=lambda entry: (-entry[0], entry[1]))
-                quota = max(len(entries) // self._scale.eta, int(eager))
-                chosen += [entry for entry in entries[:quota] if self._paused.get(entry[1]) == rung]
-            yield from (trial for _, trial in sorted(chosen, key=lambda entry: (-entry[0], entry[1])))
+        chosen: list[tuple[float, float, int]] = []
+        for rung, entries in self._ranked():
+            quota = max(len(entries) // self._scale.eta, int(eager))
+            chosen += [(-rung[1], -value, trial) for value, trial in entries[:quota] if self._paused.get(trial) == rung]
+        yield from (trial for _, _, trial in sorted(chosen))
+
+    def _ranked(self) -> Iterator[tuple[Rung, list[tuple[float, int]]]]:
+        """What was recorded at each rung, value and trial, best first."""
+        for rung, entries in self._entries.items():
+            yield rung, sorted(entries, key=lambda entry: (-entry[0], entry[1]))
 
 
 class Hyperband(Scheduler):
