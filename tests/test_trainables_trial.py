@@ -79,7 +79,10 @@ def test_the_faces_are_one_memory_mapped_copy_and_those_of_the_protocol(tmp_path
         assert np.array_equal(mine.images, its.images)
         assert np.array_equal(mine.labels, its.labels)
         assert np.array_equal(mine.emotions, its.emotions)
+        assert isinstance(mine.names._array.base, np.memmap)
         assert mine.names == its.names
+        assert mine.names[1:3] == its.names[1:3]
+        assert mine.names[1:3] != its.names[:2]
 
 
 def test_the_time_until_training_begins_is_reported(tmp_path, cache):
