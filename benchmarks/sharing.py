@@ -5,7 +5,8 @@ Four figures, each side in a process of its own, in turn, medians over the repea
 1. The same fixed list of configs (a third each of svm, forest and resnets of which the head or the last stage is
    trained, on `faces` weights), every one to full fidelity, with sharing on, nothing shared yet, and off: seconds, and
    the best accuracy. Then a list of resnets that are trained as a whole.
-2. The share of the workers' seconds that went neither into training nor into predicting, with sharing on.
+2. The share of the workers' seconds that went neither into training nor into predicting, with sharing on; and how long
+   it takes from the hand-out of a trial to a warm worker until its first batch, by family.
 3. The peak memory of the whole process tree (proportional set size: shared pages count once), against that of one trial
    alone in a process, times the number of workers.
 4. Fake trials of 50 ms: seconds, the driver's memory at the first trial and at the end, the size of the run folder.
@@ -110,13 +111,16 @@ def search(arguments: argparse.Namespace, plan_of: dict[str, Any]) -> dict[str, 
     last = [trial.measurements[-1] for trial in ended]
     work = [measured.fit_seconds + (measured.predict_seconds or 0) for measured in last]
     long = [(w, m.total_seconds) for w, m in zip(work, last, strict=True) if m.total_seconds >= LONG_SECONDS]
-    starts = [m.start_seconds for m in last if m.cache_hit and m.start_seconds is not None]
+    starts: dict[str, list[float]] = {}
+    for trial, measured in zip(ended, last, strict=True):
+        if measured.cache_hit and measured.start_seconds is not None:
+            starts.setdefault(trial.family, []).append(measured.start_seconds)
     return {
         "seconds": outcome.seconds,
         "accuracy": max(measured.val_accuracy for measured in last),
         "work": sum(work),
         "long": [sum(w for w, _ in long), sum(t for _, t in long), len(long)],
-        "start": statistics.median(starts) if starts else None,
+        "starts": starts,
         "shared": shared(ended).describe(),
         "driver": memory,
         "bytes": sum(path.stat().st_size for path in run.path.rglob("*") if path.is_file()),
@@ -276,8 +280,7 @@ def report(arguments: argparse.Namespace, folder: Path) -> None:
             f"not training or predicting: {whole:.1%} of the workers' seconds; "
             f"of {count} trials of {LONG_SECONDS:g} s and longer {part}"
         )
-        start = "-" if run["start"] is None else f"{1000 * run['start']:.0f} ms"
-        print(f"from hand-out to training in a warm worker: median {start}")
+    report_starts(runs["on"])
     single = measure("alone", arguments, folder)["peak"]
     on, off = (statistics.median(run["peak"] for run in runs[name]) / 1e9 for name in ("on", "off"))
     print(
@@ -290,6 +293,18 @@ def report(arguments: argparse.Namespace, folder: Path) -> None:
         f"{arguments.fake_trials} fake trials of 50 ms: {many['seconds']:.1f} s, driver {first / 1e6:.0f} MB at the "
         f"first measurement and {last / 1e6:.0f} MB at the end, run folder {many['bytes'] / 1e6:.1f} MB"
     )
+
+
+def report_starts(runs: list[dict[str, Any]]) -> None:
+    """Print how long a warm worker takes from hand-out to first batch, what it computes for others left out."""
+    families = sorted({family for run in runs for family in run["starts"]})
+    for family in families:
+        starts = [seconds for run in runs for seconds in run["starts"].get(family, ())]
+        print(
+            f"from hand-out to first batch in a warm worker, {family}: "
+            f"median {1000 * statistics.median(starts):.0f} ms of {len(starts)} trials, "
+            f"{np.mean(np.array(starts) <= 0.1):.0%} within 100 ms"
+        )
 
 
 def compare(what: str, on: list[dict[str, Any]], off: list[dict[str, Any]]) -> None:

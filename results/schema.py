@@ -78,7 +78,9 @@ class Measurement(_TrialEvent):
         cache_bytes: Bytes of what was found.
         cache_seconds_saved: Seconds that computing it would have taken, less those that finding it took.
         cache_wait_seconds: Seconds in which another trial was computing it: the trial held its CPUs and did nothing.
-        start_seconds: Seconds from the hand-out of the trial to a worker until training could begin; None if unknown.
+        start_seconds: Seconds from the hand-out of the trial to a worker until its first batch: the first optimizer
+            step, or the fit of an svm or forest, its inputs at hand. Time that went into shared work that was not there
+            yet is left out, but what is never shared, or with the cache off, is not. None if unknown.
         checkpoint: Folder of the checkpoint, relative to the run.
     """
 

@@ -39,6 +39,12 @@ class Budget(BaseModel):
     gpu_price: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     cost: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
+    @property
+    def is_trials_alone(self) -> bool:
+        """Whether nothing but the number of trials ends the search."""
+        others = (self.minutes, self.target, self.patience, self.cpu_seconds, self.gpu_seconds, self.cost)
+        return self.trials is not None and all(limit is None for limit in others)
+
     @model_validator(mode="after")
     def _has_prices(self) -> Self:
         if self.cost is not None and not (self.cpu_price or self.gpu_price):

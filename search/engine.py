@@ -15,8 +15,9 @@ from results.schema import EndStatus, Event, Measurement, SessionEnd, SessionSta
 from search.budget import Patience, Spend
 from search.plan import Plan
 from search.room import Room, Shape
-from search.scheduler import Verdict, build_scheduler
+from search.scheduler import Verdict
 from search.searcher import Searcher
+from search.strategies import build_scheduler
 from spaces.family import Family
 from spaces.joint import parse_config
 from trainables.job import Assignment
@@ -113,6 +114,7 @@ class Engine:
             self.end(number, status)
         for number in self._scheduler.paused:
             self._searcher.pause(number)
+        self._pass_over()
         unfinished = [number for number, record in self.trials.items() if record.status is Status.RUNNING]
         self._waiting = [number for number in unfinished if number not in self._scheduler.paused]
 
@@ -123,9 +125,9 @@ class Engine:
     def close(self) -> None:
         """Write down that the session ended, so that its seconds count up to here.
 
-        If no further trial will come, paused ones are STOPPED; otherwise they wait for a resume.
+        Paused trials are STOPPED, whatever ended the search; only where it was interrupted they wait for a resume.
         """
-        if not self.is_over:
+        if not self.was_interrupted:
             for number in sorted(self._scheduler.paused):
                 self.end(number, Status.STOPPED)
         self._emit(SessionEnd(time=self._clock()))
@@ -284,7 +286,13 @@ class Engine:
         elif verdict is Verdict.PAUSE:
             self._searcher.pause(measurement.trial)
             self._free(measurement.trial)
+            self._pass_over()
         return verdict
+
+    def _pass_over(self) -> None:
+        """End the paused trials that will hardly be taken up, so that their checkpoints fall under the quota."""
+        for number in sorted(self._scheduler.passed_over):
+            self.end(number, Status.STOPPED)
 
     def _judge(self, measurement: Measurement) -> Verdict:
         """Ask the scheduler, unless the model is too slow or large: it could not win, and none is compared with it.

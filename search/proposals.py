@@ -7,7 +7,8 @@ at random (`gp`) or by TPE (`cmaes`, which cannot model choices either).
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import optuna
@@ -18,6 +19,10 @@ from spaces.family import Family
 from spaces.grid import grid_of
 from spaces.joint import JointSpace
 from spaces.points import parameters
+
+# Of a network, what its frozen stages and the views of faces before them depend on.
+_PREFIX_FIELDS = ("arch", "weights", "stem", "image_size", "unfreeze", "augment", "erasing")
+OPEN_GROUPS = 4
 
 
 class Proposals(ABC):
@@ -106,11 +111,18 @@ class _WithoutFamily:
 
 
 class Grid(Proposals):
-    """Every config of a space whose values are listed, in an order that the seed fixes."""
+    """Every config of a space whose values are listed, in an order that the seed fixes.
 
-    def __init__(self, space: JointSpace, seed: int) -> None:
+    The order is random, so that wherever a search ends it has tried a fair sample. Where it is sure to try all, and to
+    stop none of them for how they compare with those before, configs that share work are brought near each other.
+    """
+
+    def __init__(self, space: JointSpace, seed: int, sure: int = 0) -> None:
+        """List the configs of `space`; so many, in whatever order, are `sure` to be tried to the end."""
         self._left = grid_of(space)
         random.Random(seed).shuffle(self._left)  # noqa: S311 (no secret)
+        if sure >= len(self._left):
+            self._left = near_each_other(self._left)
 
     def propose(self, number: int, families: Sequence[Family]) -> dict[str, Any] | None:
         for place, values in enumerate(self._left):
@@ -124,6 +136,36 @@ class Grid(Proposals):
 
     def tell(self, number: int, state: TrialState, reports: dict[int, float]) -> None:
         """Nothing: a grid does not learn."""
+
+
+def near_each_other(configs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Configs, as parameters, in an order in which those that share features or a frozen prefix lie together.
+
+    `OPEN_GROUPS` groups of such configs take turns: were it one, all workers would wait for the first to compute what
+    they share; were it all, the cache would have to hold everything to the end.
+    """
+    groups: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for config in configs:
+        groups[_shared_by(config)].append(config)
+    waiting, found = list(groups.values()), list[dict[str, Any]]()
+    taking_turns, waiting = waiting[:OPEN_GROUPS], waiting[OPEN_GROUPS:]
+    while taking_turns:
+        group = taking_turns.pop(0)
+        found.append(group.pop(0))
+        if group:
+            taking_turns.append(group)
+        elif waiting:
+            taking_turns.append(waiting.pop(0))
+    return found
+
+
+def _shared_by(config: dict[str, Any]) -> str:
+    """What of `config` decides with which others it shares work: its features, or what its frozen stages see."""
+    family = config["family"]
+    if family == Family.RESNET:
+        return str([config[f"{family}.{field}"] for field in _PREFIX_FIELDS])
+    names = sorted(name for name in config if name.startswith(f"{family}.features."))
+    return str([(name.removeprefix(f"{family}."), config[name]) for name in names])
 
 
 def gp(seed: int) -> BaseSampler:

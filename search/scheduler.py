@@ -1,4 +1,4 @@
-"""Schedulers: which trials go on at a rung, and which paused ones are taken up again.
+"""The interface of schedulers, which say what goes on at a rung, and ASHA.
 
 Rungs are kept for each family by itself, so that a slow starter is compared with its like, or are shared by all; they
 lie at fidelities, or at seconds spent. A resume rebuilds a scheduler by telling it of all measurements again, in their
@@ -8,16 +8,12 @@ order.
 import math
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
-from statistics import fmean, median
 
 from search.foresight import NEEDS, Foresight
-from search.plan import Plan
 from spaces.family import Family
 from spaces.fidelity import Fidelity
-
-MEDIAN_NEEDS = 4
 
 Rung = tuple[Family | None, float]
 
@@ -68,6 +64,11 @@ class Scheduler(ABC):
     @property
     def paused(self) -> frozenset[int]:
         """The trials that wait at a rung."""
+        return frozenset()
+
+    @property
+    def passed_over(self) -> frozenset[int]:
+        """Those of the paused trials that are to end, since they will hardly be taken up."""
         return frozenset()
 
 
@@ -158,133 +159,6 @@ class Asha(RungScheduler):
         self._passed.pop(trial, None)
 
 
-class Promotion(Asha):
-    """The promoting variant of asynchronous successive halving.
-
-    Li et al., section 3.2, algorithm 2: every trial pauses at a rung, and a free worker takes up the best one that is
-    among the best 1/eta of its rung, or behind them by no more than the margin, at the highest rung that has one; only
-    where none has does a new trial begin. So no worker continues a mediocre trial because it came first, and a trial
-    that is passed over has its chance later.
-    """
-
-    def __init__(
-        self, scale: Fidelity, shared: bool = False, margin: float | None = 0.0, first_seconds: float | None = None
-    ) -> None:
-        super().__init__(scale, shared, margin, first_seconds)
-        self._entries: defaultdict[Rung, list[tuple[float, int]]] = defaultdict(list)
-        self._paused: dict[int, Rung] = {}
-
-    def _judge(self, trial: int, rung: Rung, value: float) -> Verdict:
-        self.rungs[rung].append(value)
-        self._entries[rung].append((value, trial))
-        self._paused[trial] = rung
-        self._passed[trial].append((rung, value))
-        return Verdict.PAUSE
-
-    def promote(self, can_run: Callable[[int], bool], eager: bool) -> int | None:
-        trial = next(filter(can_run, self._promotable(eager)), None)
-        if trial is not None:
-            del self._paused[trial]
-        return trial
-
-    def has_promotable(self, eager: bool) -> bool:
-        return next(self._promotable(eager), None) is not None
-
-    def leave(self, trial: int) -> None:
-        super().leave(trial)
-        self._paused.pop(trial, None)
-
-    @property
-    def paused(self) -> frozenset[int]:
-        return frozenset(self._paused)
-
-    def _promotable(self, eager: bool) -> Iterator[int]:
-        """Trials that deserve to go on: highest rung first, best value first."""
-        for level in sorted({level for _, level in self._entries}, reverse=True):
-            chosen: list[tuple[float, int]] = []
-            for rung in (rung for rung in self._entries if rung[1] == level):
-                entries = sorted(self._entries[rung], key=lambda entry: (-entry[0], entry[1]))
-                quota = max(len(entries) // self._scale.eta, int(eager))
-                bar = entries[quota - 1][0] if quota else math.inf
-                margin = self._foresight[rung].margin if self._margin is None else self._margin
-                chosen += [
-                    entry for entry in entries if entry[0] + margin >= bar and self._paused.get(entry[1]) == rung
-                ]
-            yield from (trial for _, trial in sorted(chosen, key=lambda entry: (-entry[0], entry[1])))
-
-
-class Hyperband(Scheduler):
-    """Asynchronous Hyperband: brackets of ASHA, each of which judges trials from a higher rung on than the one before.
-
-    Li et al., "Hyperband", JMLR 2018, gives the sizes of the brackets, by which trials are dealt out here; Li et al.,
-    MLSys 2020, section 3.2, runs them side by side. A bracket that judges late keeps what starts slowly.
-    """
-
-    def __init__(self, brackets: Sequence[Scheduler], scale: Fidelity) -> None:
-        """Deal trials out to `brackets`, which judge from the first, second .. rung on."""
-        self._scale = scale
-        self._brackets = brackets
-        self._deal = [number for number, size in enumerate(bracket_sizes(scale)) for _ in range(size)]
-
-    def report(self, trial: int, family: Family, fidelity: int, value: float, seconds: float = 0.0) -> Verdict:
-        bracket = self.bracket(trial)
-        if fidelity in self._scale.rungs and self._scale.rungs.index(fidelity) < bracket:
-            return Verdict.GO_ON
-        return self._brackets[bracket].report(trial, family, fidelity, value, seconds)
-
-    def leave(self, trial: int) -> None:
-        self._brackets[self.bracket(trial)].leave(trial)
-
-    def bracket(self, trial: int) -> int:
-        """The bracket of `trial`: neighbours go to different ones, and each gets its share of every round."""
-        count = len(self._deal)
-        golden = round(0.382 * count)  # steps of the golden section spread neighbours as evenly as steps can
-        stride = next(step for step in range(max(golden, 1), count + 2) if math.gcd(step, count) == 1)
-        return self._deal[trial * stride % count]
-
-
-class MedianStopping(RungScheduler):
-    """The median stopping rule.
-
-    Golovin et al., "Google Vizier: A Service for Black-Box Optimization", KDD 2017, section 3.2.1: a trial stops if its
-    best value so far is below the median of the means that earlier trials had over their rungs up to this one. Ours
-    counts every trial that was at the rung, stopped ones too, and waits until `MEDIAN_NEEDS` were.
-    """
-
-    def __init__(self, scale: Fidelity, shared: bool = False, first_seconds: float | None = None) -> None:
-        super().__init__(scale, shared, first_seconds)
-        self._curves: defaultdict[int, list[float]] = defaultdict(list)
-
-    def _judge(self, trial: int, rung: Rung, value: float) -> Verdict:
-        curve, others = self._curves[trial], self.rungs[rung]
-        curve.append(value)
-        keep = len(others) < MEDIAN_NEEDS or max(curve) >= median(others)
-        others.append(fmean(curve))
-        return Verdict.GO_ON if keep else Verdict.END
-
-
-class NoStopping(RungScheduler):
-    """Every trial goes on to full fidelity."""
-
-    def _judge(self, trial: int, rung: Rung, value: float) -> Verdict:
-        return Verdict.GO_ON
-
-
-def build_scheduler(plan: Plan) -> Scheduler:
-    """The scheduler that `plan` names."""
-    scale, shared = plan.fidelity, plan.rungs != "family"
-    margin = None if plan.margin == "learned" else plan.margin
-    first_seconds = plan.first_seconds if plan.rungs == "seconds" else None
-    if plan.scheduler == "hyperband":
-        brackets = [Asha(scale, shared, margin, first_seconds) for _ in scale.rungs]
-        return Hyperband(brackets, scale)
-    if plan.scheduler == "asha" and plan.promotion:
-        return Promotion(scale, shared, margin, first_seconds)
-    if plan.scheduler == "asha":
-        return Asha(scale, shared, margin, first_seconds)
-    return (MedianStopping if plan.scheduler == "median" else NoStopping)(scale, shared, first_seconds)
-
-
 def goes_on(value: float, others: Sequence[float], eta: int) -> bool:
     """Whether `value` is among the best 1/eta of itself and `others`, higher being better.
 
@@ -292,12 +166,3 @@ def goes_on(value: float, others: Sequence[float], eta: int) -> bool:
     """
     better = sum(other > value for other in others)
     return better < max(1, (len(others) + 1) // eta)
-
-
-def bracket_sizes(scale: Fidelity) -> list[int]:
-    """How many trials each bracket of Hyperband begins with, the one that judges from the first rung on first.
-
-    Bracket s of s_max .. 0 begins with ceil((s_max + 1) / (s + 1) * eta**s) trials (Li et al., JMLR 2018, algorithm 1).
-    """
-    highest = len(scale.rungs) - 1
-    return [-(-(highest + 1) * scale.eta**s // (s + 1)) for s in range(highest, -1, -1)]

@@ -75,7 +75,7 @@ class Searcher:
         self._startup_trials = max(0, plan.startup_trials - len(earlier))
         seed = plan.seed + len(past)  # a resumed search must not suggest its first trials again
         self._seed = seed
-        self._proposals = _proposals(plan, seed)
+        self._proposals = _proposals(plan, seed, len(self._points))
         self._sampler = _sampler(plan, seed, len(plan.points) + plan.startup_trials)
         self._study = optuna.create_study(
             study_name=path.parent.name if path else None,
@@ -264,9 +264,10 @@ def _new_storage(path: Path) -> JournalStorage:
     return JournalStorage(StudyFile(str(path)))
 
 
-def _proposals(plan: Plan, seed: int) -> Proposals | None:
+def _proposals(plan: Plan, seed: int, points: int) -> Proposals | None:
     if plan.sampler == "grid":
-        return Grid(plan.space, plan.seed)
+        is_sure = plan.scheduler == "none" and plan.budget.is_trials_alone
+        return Grid(plan.space, plan.seed, sure=(plan.budget.trials or 0) - points if is_sure else 0)
     if plan.sampler in ("gp", "cmaes"):
         return FamilyStudies(plan.space, gp if plan.sampler == "gp" else cmaes, seed, plan.startup_trials)
     return None

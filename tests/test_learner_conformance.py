@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -191,6 +192,20 @@ def test_training_counts_images_and_leaves_numpy_s_generator_alone(case: str) ->
     measured = build(case).fit_to(1)
     assert np.array_equal(before, np.random.get_state()[1])  # noqa: NPY002
     assert measured["images"] > 0
+
+
+@pytest.mark.parametrize("case", ONE_OF_EACH)
+def test_the_first_batch_is_noted_and_no_later_one(case: str) -> None:
+    learner = build(case)
+    assert learner.first_batch is None
+    began = time.time()
+    learner.fit_to(3)
+    first = learner.first_batch
+    assert first is not None
+    assert began < first.time < time.time()
+    assert first.computing == 0
+    learner.fit_to(SCALE.maximum)
+    assert learner.first_batch is first
 
 
 @pytest.mark.parametrize("case", ONE_OF_EACH)

@@ -196,7 +196,7 @@ def test_a_worker_lost_with_its_node_does_not_count_against_its_trial(tmp_path):
 
 @pytest.mark.parametrize(("waited", "verdict"), [(0.0, Verdict.END), (1.5, Verdict.GO_ON)])
 def test_rungs_in_seconds_do_not_count_the_wait_for_another_trial(tmp_path, waited, verdict):
-    plan = plan_of(scheduler="asha", rungs="seconds", first_seconds=1, space={"families": ["svm"]})
+    plan = plan_of(scheduler="asha", margin=0, rungs="seconds", first_seconds=1, space={"families": ["svm"]})
     engine = Run(tmp_path, plan, concurrency=4).session()
     numbers = [engine.suggest().trial for _ in range(4)]
     for number in numbers[:3]:

@@ -194,3 +194,23 @@ def test_paused_trials_are_taken_up_from_their_checkpoints(fertune: CommandLine)
     assert max(map(len, reached.values())) == 4
     assert sum(len(fidelities) == 1 for fidelities in reached.values()) >= 4
     assert all(fidelities == [1, 3, 9, 27][: len(fidelities)] for fidelities in reached.values())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_paused_trials_do_not_fill_the_disk(fertune: CommandLine):
+    """The search ends, with its target, when the first of 27 trials has been promoted thrice."""
+    plan = write_plan(fertune.folder, 200, 0.05)
+    strategy = ("promotion=true", "rungs=shared", "sampler=random", "models=2", "budget.target=0.3")
+    outcome = fertune.json("search", plan, "--name", "bounded", *(f"--set={each}" for each in strategy), timeout=500)
+    assert outcome["trials"] < 200
+    run = fertune.folder / "runs" / "bounded"
+    events = read_events(run / "measurements.jsonl")
+    first_end = next(event.time for event in events if isinstance(event, TrialEnd))
+    assert any(event.time > first_end for event in events if isinstance(event, Measurement))  # passed over meanwhile
+    unended = {event.trial for event in events if isinstance(event, TrialStart)} - ended(events)
+    assert len(unended) <= 2
+    checkpoints = run / "checkpoints"
+    assert {int(path.parts[-3]) for path in checkpoints.glob("*/*/learner.json")} <= unended
+    assert len(list(checkpoints.glob("*/*/model"))) <= 2 * len(Family) + len(unended)
+    assert len(list(checkpoints.glob("*/*/validation.npy"))) >= 27

@@ -7,6 +7,7 @@ from optuna.trial import TrialState
 from results.leaderboard import trials_of
 from results.schema import Status
 from search.plan import Plan
+from search.searcher import Searcher
 from search.simulation import simulate
 from search.warm_start import EarlierTrial
 from spaces.errors import InputError
@@ -76,6 +77,44 @@ def test_a_grid_search_ends_with_its_last_config(tmp_path):
     run_to_end(engine)
     assert engine.is_exhausted
     assert len({str(record.config) for record in engine.trials.values()}) == 10 == len(engine.trials)
+
+
+FEATURES = LISTED["svm"]["features"] | {"kind": "hog", "hog_cell": [6, 8, 12], "hog_signed": [False, True]}
+FOREST = {"trees": [30, 60], "depth": 10, "min_samples_leaf": 4, "max_features": 0.1, "criterion": "gini"}
+SHARING = {
+    "families": ["svm", "forest"],
+    "svm": {"kernel": "linear", "C": [0.1, 1.0, 10.0], "class_weight": "none", "features": FEATURES},
+    "forest": FOREST | {"class_weight": "none", "features": FEATURES},
+}
+
+
+def tried(strategy: dict[str, object]) -> list[dict[str, object]]:
+    searcher = Searcher(None, plan_of(sampler="grid", space=SHARING, **strategy))
+    return [config.model_dump() for _, config in iter(searcher.ask, None)]
+
+
+def test_a_grid_that_is_tried_as_a_whole_keeps_configs_that_share_work_together():
+    """Six features with five configs each; four features take turns."""
+    together = tried({"scheduler": "none", "budget": {"trials": 60}})
+    features = [str(config["features"]) for config in together]
+    spans = [len(features) - features[::-1].index(each) - features.index(each) for each in set(features)]
+    assert len(spans) == 6
+    assert max(spans) <= 4 * 4 + 1
+    assert len(set(features[:4])) == 4  # four workers need not wait for each other
+    at_random = tried({"scheduler": "asha", "budget": {"trials": 60}})
+    assert sorted(map(str, together)) == sorted(map(str, at_random))
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        {"scheduler": "median", "budget": {"trials": 60}},
+        {"scheduler": "none", "budget": {"trials": 60, "minutes": 9}},
+        {"scheduler": "none", "budget": {"trials": 29}},
+    ],
+)
+def test_a_grid_that_may_end_early_is_a_fair_sample(strategy):
+    assert tried(strategy) == tried({"scheduler": "asha", "budget": {"trials": 60}})
 
 
 def test_a_grid_needs_listed_values():

@@ -4,7 +4,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from search.foresight import Foresight
-from search.scheduler import Asha, Hyperband, MedianStopping, NoStopping, Promotion, Verdict, bracket_sizes, goes_on
+from search.promotion import MOST_WAITING, Promotion
+from search.scheduler import Asha, Verdict, goes_on
+from search.strategies import Hyperband, MedianStopping, NoStopping, bracket_sizes
 from spaces.family import Family
 from spaces.fidelity import Fidelity
 
@@ -231,6 +233,24 @@ def test_an_ended_trial_is_not_promoted_but_compared_with():
     for trial in (3, 4, 5):
         rule.report(trial, Family.SVM, 1, 0.1)
     assert rule.promote(always, eager=False) == 1
+
+
+def test_of_those_that_do_not_deserve_to_go_on_the_best_few_wait():
+    rule = Promotion(Fidelity())
+    count = 3 * MOST_WAITING
+    for trial in range(count):
+        rule.report(trial, Family.SVM, 1, trial / count)
+        rule.report(count + trial, Family.FOREST, 1, 0.5)
+        assert not rule.passed_over or trial >= MOST_WAITING
+    best = set(range(count - MOST_WAITING, count))  # the best third
+    waiting = set(range(count - 2 * MOST_WAITING, count - MOST_WAITING))
+    assert {trial for trial in rule.paused - rule.passed_over if trial < count} == best | waiting
+    assert len(rule.paused - rule.passed_over) == 2 * len(best | waiting)  # each family has its own
+    for trial in rule.passed_over:
+        rule.leave(trial)
+    assert not rule.passed_over
+    taken = [rule.promote(lambda trial: trial < count, eager=False) for _ in range(MOST_WAITING + 1)]
+    assert taken == [*sorted(best, reverse=True), None]
 
 
 def test_brackets_have_the_sizes_of_hyperband():

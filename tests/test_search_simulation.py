@@ -1,12 +1,15 @@
 """Whole searches on learning curves instead of trainings."""
 
 import time
+from itertools import accumulate
 
 import pytest
 
+import search.promotion as promotion_module
 from results.leaderboard import incumbent, trials_of
-from results.schema import SessionEnd, Status
+from results.schema import Event, Measurement, SessionEnd, Status, TrialEnd, TrialStart
 from search.plan import Plan, validate_plan
+from search.promotion import MOST_WAITING
 from search.simulation import simulate
 from spaces.errors import InputError
 from spaces.family import Family
@@ -62,6 +65,37 @@ def test_minutes_are_those_of_the_simulated_clock():
     events = simulate(plan, SyntheticCurves(plan.fidelity).curve, CPUS)
     assert 300 <= events[-1].time < 400
     assert any(record.status is Status.RUNNING for record in trials_of(events))
+
+
+def most_unended(events: list[Event]) -> int:
+    """The most trials that had begun and not ended at any time."""
+    change = {TrialStart: 1, TrialEnd: -1}
+    return max(accumulate(change.get(type(event), 0) for event in events))
+
+
+def test_paused_trials_are_bounded_and_the_same_model_is_found(monkeypatch):
+    found = {}
+    for bound in (MOST_WAITING, 10**6):
+        monkeypatch.setattr(promotion_module, "MOST_WAITING", bound)
+        families = {"families": ["svm"]}
+        plan = plan_of(sampler="random", promotion=True, margin=0, budget={"trials": 300}, space=families)
+        events = simulate(plan, SyntheticCurves(plan.fidelity).curve, CPUS)
+        finished = {record.trial for record in trials_of(events) if record.status is Status.FINISHED}
+        found[bound] = most_unended(events), incumbent(trials_of(events)).trial, finished
+    (most, *mine), (all_of_them, *other) = found.values()
+    rungs, workers = 3, 2
+    assert most <= rungs * MOST_WAITING + 2 * workers
+    assert all_of_them > 200
+    assert mine == other
+
+
+def test_when_the_minutes_are_over_paused_trials_are_stopped():
+    plan = plan_of(sampler="random", promotion=True, budget={"minutes": 5})
+    events = simulate(plan, SyntheticCurves(plan.fidelity).curve, CPUS)
+    running = [record.trial for record in trials_of(events) if record.status is Status.RUNNING]
+    assert 0 < len(running) <= 2  # one for each worker
+    last = max(event.time for event in events if isinstance(event, Measurement))
+    assert sum(isinstance(event, TrialEnd) and event.time > last for event in events) > 2
 
 
 def test_a_simulation_can_be_repeated_to_the_last_digit():

@@ -5,7 +5,7 @@ from engine_run import Run, plan_of, report, run_to_end
 from optuna.trial import TrialState
 
 from results.leaderboard import trials_of
-from results.schema import Status
+from results.schema import Status, TrialEnd
 from search.scheduler import Verdict
 from spaces.family import Family
 
@@ -111,7 +111,7 @@ def test_a_paused_trial_stays_running_in_the_study_and_in_the_run(tmp_path):
     assert engine.suggest().trial == 1  # its worker is free
 
 
-def test_a_paused_trial_waits_for_a_resume_when_time_is_up(tmp_path):
+def test_a_paused_trial_of_an_interrupted_search_waits_for_a_resume(tmp_path):
     run = Run(tmp_path, plan_of(promotion=True), concurrency=1)
     first = run.session()
     run_to_end(first, 4)
@@ -122,6 +122,18 @@ def test_a_paused_trial_waits_for_a_resume_when_time_is_up(tmp_path):
     run_to_end(again)
     again.close()
     assert {record.status for record in again.trials.values()} == {Status.FINISHED, Status.STOPPED}
+
+
+def test_a_trial_passed_over_just_before_a_kill_ends_at_the_resume(tmp_path):
+    plan = plan_of(budget={"trials": 60}, promotion=True, rungs="shared", sampler="random")
+    run = Run(tmp_path, plan, concurrency=1)
+    run_to_end(run.session(), 40)
+    place, end = next((place, event) for place, event in enumerate(run.events) if isinstance(event, TrialEnd))
+    assert end.status is Status.STOPPED
+    del run.events[place:]
+    engine = run.session()
+    assert engine.trials[end.trial].status is Status.STOPPED
+    assert end.trial not in engine._scheduler.paused
 
 
 def test_half_of_the_time_without_a_finished_trial_makes_promotion_eager(tmp_path):

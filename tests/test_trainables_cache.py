@@ -82,6 +82,18 @@ def test_seconds_saved_are_those_of_computing_from_nothing(tmp_path):
     assert 0.25 < other.counts.seconds_saved < 0.5
 
 
+def test_seconds_of_computing_are_those_of_what_was_not_here_each_once(tmp_path):
+    def outer(draft: Draft) -> None:
+        draft.put("doubled", 2 * cache.get(key(1), counting(tmp_path, seconds=0.2))["values"])
+
+    cache = Cache(tmp_path / "shared", MIB)
+    cache.get(key(2), outer)
+    assert 0.2 < cache.computing < 0.39
+    computing = cache.computing
+    cache.get(key(2), outer)
+    assert cache.computing == computing
+
+
 @given(
     kind=st.sampled_from(["a", "b"]),
     traits=st.dictionaries(st.sampled_from("xyz"), TRAITS, min_size=1),

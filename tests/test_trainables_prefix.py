@@ -19,7 +19,7 @@ from trainables.cache import Cache, Counts
 from trainables.precision import Compute
 from trainables.prefix import Prefix, views_of
 from trainables.resnet import ResnetLearner
-from trainables.weights import write_tensors
+from trainables.weights import starting_net, write_tensors
 
 CPU = Compute(torch.device("cpu"), bf16=False)
 TRAIN, FRESH = drawn_faces(48, seed=1), drawn_faces(20, seed=2)
@@ -248,7 +248,7 @@ DECIDING = {"arch", "stem", "image_size", *VARYING}
 
 def key(folder: Path, images=FRESH.images, view=0, seed=5, boundary=1, compute=CPU, **change) -> str:
     config = PLAIN.model_copy(update={"augment": 0.5, **change})
-    net = network(config.arch, seed, config.stem)
+    net = random_net(config.arch, seed, config.stem)
     return Prefix(net, boundary, config, TRAIN.images, compute, shared(folder), 2).key(images, view).name
 
 
@@ -269,3 +269,21 @@ def test_the_key_changes_with_view_weights_boundary_and_faces(tmp_path):
 def test_the_key_changes_with_every_field_of_how_it_is_computed(tmp_path, name):
     others = {"device": torch.device("meta"), "bf16": True}
     assert key(tmp_path, compute=replace(CPU, **{name: others[name]})) != key(tmp_path)
+
+
+def test_a_network_is_known_by_its_file_until_the_file_changes(tmp_path):
+    """Of a file hashed before the hash is remembered; it must be that of the tensors all the same."""
+    path, config = tmp_path / "faces.safetensors", PLAIN.model_copy(update={"weights": "faces"})
+    task = Task(TRAIN, 0, SCALE, weights={"resnet18 faces": path}, cache=shared(tmp_path), views=2)
+    keys = []
+    for seed in (5, 5, 6):
+        write_tensors(random_net("resnet18", seed).state_dict(), path)
+        for unfreeze in (0, 1):
+            trial = ResnetLearner(config.model_copy(update={"unfreeze": unfreeze}), task, CPU)
+            trial.fit_to(1)
+            keys.append(trial._prefix.key(TRAIN.images, None).name)
+            net = CPU.place(starting_net(trial.config, 0, files=task.weights))
+            plain = Prefix.of(net, trial.config, task, CPU)
+            assert plain.key(TRAIN.images, None).name == keys[-1]
+    assert keys[:2] == keys[2:4]
+    assert len(set(keys)) == 4

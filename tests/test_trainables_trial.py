@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import trainables.shared_features as features_module
 from spaces.features import FeatureConfig
 from spaces.fidelity import Fidelity
 from spaces.svm import SvmConfig
@@ -19,6 +20,7 @@ from trainables.data.spec import DataSpec, ProtocolSpec
 from trainables.job import Assignment, Job
 from trainables.lease import Lease
 from trainables.metrics import score
+from trainables.prefix import Prefix
 from trainables.svm import SvmLearner
 from trainables.trial import Trial, _faces, _training_data
 
@@ -103,7 +105,10 @@ def test_the_faces_are_one_memory_mapped_copy_and_those_of_the_protocol(tmp_path
         assert np.array_equal(mine.images, its.images)
         assert np.array_equal(mine.labels, its.labels)
         assert np.array_equal(mine.emotions, its.emotions)
+        assert isinstance(mine.names._array.base, np.memmap)
         assert mine.names == its.names
+        assert mine.names[1:3] == its.names[1:3]
+        assert mine.names[1:3] != its.names[:2]
 
 
 def test_the_time_until_training_begins_is_reported(tmp_path, cache):
@@ -111,6 +116,41 @@ def test_the_time_until_training_begins_is_reported(tmp_path, cache):
     assert Trial(values).advance()["start_seconds"] is None
     trial = Trial(values | {"trial": 9, "handed": time.time() - 5})
     assert 5 <= trial.advance()["start_seconds"] < 10
+
+
+def _slowed(real: Any) -> Any:
+    """As `real`, but its first call takes a second more."""
+    seconds = [1.0]
+
+    def slow(*given: Any) -> Any:
+        time.sleep(seconds.pop() if seconds else 0.0)
+        return real(*given)
+
+    return slow
+
+
+@pytest.mark.parametrize("family", ["svm", "forest"])
+def test_training_has_not_begun_before_its_features_are_at_hand(tmp_path, cache, monkeypatch, family):
+    monkeypatch.setattr(features_module, "raw_features", _slowed(features_module.raw_features))
+    values = tune_config(tmp_path, cache, {"family": family}) | {"handed": time.time()}
+    assert 1 < Trial(values).advance()["start_seconds"] < 5
+
+
+@pytest.mark.parametrize(
+    ("config", "owner", "name"),
+    [
+        ({"family": "svm"}, features_module, "raw_features"),
+        ({"family": "forest"}, features_module, "raw_features"),
+        ({"family": "resnet", "weights": "none", "epochs": 1, "image_size": 32, "unfreeze": 0}, Prefix, "_run"),
+    ],
+)
+def test_computing_what_others_will_find_is_not_starting(tmp_path, cache, monkeypatch, config, owner, name):
+    monkeypatch.setattr(owner, name, _slowed(getattr(owner, name)))
+    values = tune_config(tmp_path, tmp_path / "node", config, cache_bytes=10**9, views=2)
+    trial = Trial(values | {"handed": time.time()})
+    report = trial.advance()
+    assert trial.cache.computing > 1
+    assert report["start_seconds"] < 1
 
 
 def test_a_trial_reports_every_rung_and_keeps_its_last_checkpoint(tmp_path, cache):

@@ -4,11 +4,12 @@ A `Model` predicts. A `Learner` trains a model, rung by rung, on a scale of fide
 or the run folder. `tests/test_learner_conformance.py` holds every learner to what is written here.
 """
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,16 +71,32 @@ class Task:
     views: int = 0
 
 
+class FirstBatch(NamedTuple):
+    """The moment at which training began.
+
+    Attributes:
+        time: Unix time in seconds.
+        computing: Seconds that the learner had spent by then on shared work that was not there yet, see `Cache`.
+    """
+
+    time: float
+    computing: float
+
+
 class Learner(ABC):
     """Trains one model from a config.
 
     A learner is cheap to build; work happens in `fit_to`. Its result depends on (config, task, fidelity) alone: trained
     to 9 and then to 27 it equals one trained straight to 27, and `save` with `load` in between changes nothing.
+
+    Attributes:
+        first_batch: When it began to train here, the inputs of its first batch at hand; None before.
     """
 
     def __init__(self, task: Task) -> None:
         self.task = task
         self.fidelity = 0
+        self.first_batch: FirstBatch | None = None
 
     @abstractmethod
     def fit_to(self, fidelity: int) -> dict[str, float]:
@@ -122,6 +139,12 @@ class Learner(ABC):
         Raises:
             InputError: If a file is missing or is not what `save` writes.
         """
+
+    def _note_batch(self) -> None:
+        """To be called when the inputs of a batch, at least of the first one, are at hand."""
+        if self.first_batch is None:
+            cache = self.task.cache
+            self.first_batch = FirstBatch(time.time(), 0.0 if cache is None else cache.computing)
 
     def _check_target(self, fidelity: int) -> None:
         if not self.fidelity < fidelity <= self.task.scale.maximum:

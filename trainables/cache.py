@@ -82,6 +82,7 @@ class Cache:
 
     Attributes:
         counts: What this object did so far.
+        computing: Seconds spent on what was not here: computing it, or waiting for another process that did.
 
     Raises:
         InputError: If `folder` cannot be made.
@@ -91,6 +92,7 @@ class Cache:
         self.folder = folder
         self.limit = limit
         self.counts = Counts()
+        self.computing = 0.0
         # Of each entry being computed now, one within the other: the seconds that entries within it took, and would
         # have taken with nothing here.
         self._nested: list[tuple[float, float]] = []
@@ -121,8 +123,11 @@ class Cache:
             the folder cannot be written: then each process computes for itself.
         """
         began = time.perf_counter()
-        entry, is_found = self._found_or_made(key, compute)
+        here = self._open(key)
+        entry, is_found = (here, True) if here else self._found_or_made(key, compute)
         spent = time.perf_counter() - began
+        if not (here or self._nested):
+            self.computing += spent
         if is_found:
             self.counts = self.counts.plus(Counts(1, 0, entry.bytes, entry.seconds - spent))
         else:

@@ -64,6 +64,7 @@ class FakeLearner(Learner):
 
     def fit_to(self, fidelity: int) -> dict[str, float]:
         self._check_target(fidelity)
+        self._note_batch()
         faces, scale = self.task.faces, self.task.scale
         time.sleep(self._seconds * (fidelity - self.fidelity) / scale.maximum)
         pixels = faces.images.reshape(len(faces), -1).astype(np.float32) / 255.0

@@ -1,6 +1,7 @@
 """The training loop of the resnet family: data on the device, whole batches, one optimizer step after another."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -161,8 +162,12 @@ class FineTuning:
         """The learning rate of the head in `step`."""
         return self._config.head_lr * rate_factor(step, self.total_steps, self._config.schedule)
 
-    def run(self, steps: range) -> float:
+    def run(self, steps: range, note_batch: Callable[[], None] = lambda: None) -> float:
         """Take the optimizer steps `steps`, at least one, and return the mean of their losses.
+
+        Args:
+            steps: Their numbers.
+            note_batch: Called whenever the inputs of a batch are at hand.
 
         Raises:
             TrainingError: If the loss or a weight is no longer finite.
@@ -170,20 +175,21 @@ class FineTuning:
         train_mode(self.net, self._config.unfreeze)
         losses = torch.zeros((), device=self._compute.device, dtype=torch.float64)
         for step in steps:
-            losses += self._step(step)
+            losses += self._step(step, note_batch)
             if (step + 1) % STEPS_BETWEEN_CHECKS == 0:
                 self._check_finite(losses, step)
         tensors = [tensor for tensor in self.net.state_dict().values() if tensor.is_floating_point()]
         self._check_finite(torch.stack([losses, *(tensor.sum(dtype=torch.float64) for tensor in tensors)]), steps[-1])
         return float(losses) / len(steps)
 
-    def _step(self, step: int) -> Tensor:
+    def _step(self, step: int, note_batch: Callable[[], None]) -> Tensor:
         """Take one optimizer step and return its loss, still on the device."""
         config = self._config
         picked = self.batch(step)
         # Keyed by the step, so that a resumed training meets the same numbers.
         generator = seeded(self._compute.device, self._seed, VARIATION, step)
         images, share = self._inputs(step, picked, generator)
+        note_batch()
         loss = self._differentiate(images, picked, share, generator)
         set_rates(self.optimizer, rate_factor(step, self.total_steps, config.schedule))
         self.optimizer.step()

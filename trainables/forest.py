@@ -106,6 +106,7 @@ class ForestLearner(HandmadeLearner[ForestConfig, ForestModel]):
         if trees > grown:
             forest.set_params(n_estimators=trees, n_jobs=self.task.threads)
             balanced = self.config.class_weight == "balanced"
+            self._note_batch()
             forest.fit(vectors, labels, sample_weight=class_weights(labels)[labels] if balanced else None)
             # One thread adds up the trees' votes in their order: predictions are the same bits everywhere.
             forest.set_params(n_jobs=1)

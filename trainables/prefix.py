@@ -12,7 +12,9 @@ as there are views they see them again; what that costs is measured in `docs/log
 """
 
 from collections.abc import Iterator
+from functools import cached_property
 from hashlib import blake2b
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,12 +30,16 @@ from trainables.cache import Cache
 from trainables.data.faceset import SIDE, Images
 from trainables.draft import Draft
 from trainables.keys import NETWORK_CODE, Key, code_digest, digest
+from trainables.mapped import identity
 from trainables.precision import Compute
 
 _BATCH = 256
 _VIEW_SEED = 0
 # The share of the cache that the views of one training may fill.
 _SHARE = 0.5
+
+# Hashes of frozen parts by the file they were read from and their structure: hashing takes as long as reading.
+_known: dict[tuple[tuple[str, int, int], str], str] = {}
 
 
 class Prefix:
@@ -67,18 +73,30 @@ class Prefix:
         self._compute = compute
         self._cache = cache
         self._opened: dict[int, NDArray[np.int16]] = {}
-        self._network = _network_digest(self._below)
+        self._file: Path | None = None
 
     @classmethod
-    def of(cls, net: nn.Module, config: ResnetConfig, task: Task, compute: Compute) -> "Prefix | None":
-        """The prefix of a trial, None if nothing is frozen, nothing is shared, or no boundary's activations fit."""
+    def of(
+        cls, net: nn.Module, config: ResnetConfig, task: Task, compute: Compute, file: Path | None = None
+    ) -> "Prefix | None":
+        """The prefix of a trial, None if nothing is frozen, nothing is shared, or no boundary's activations fit.
+
+        Args:
+            net: The trial's network.
+            config: What is trained.
+            task: What it is trained on.
+            compute: Where and in which precision.
+            file: What the frozen stages were read from just now, None if unknown: it spares hashing them each time.
+        """
         if task.cache is None or config.unfreeze == ALL_STAGES:
             return None
         views = views_of(config, task.views)
         limit = _SHARE * task.cache.capacity / (2 * len(task.faces) * max(1, min(views, config.epochs)))
         for boundary, values in _sizes(net, config, compute):
             if values <= limit:
-                return cls(net, boundary, config, task.faces.images, compute, task.cache, views)
+                prefix = cls(net, boundary, config, task.faces.images, compute, task.cache, views)
+                prefix._file = file
+                return prefix
         return None
 
     def above(self, net: nn.Module) -> nn.Sequential:
@@ -116,6 +134,10 @@ class Prefix:
                 out[start : start + _BATCH] = bits
 
         return self._cache.get(self.key(images, view), compute)["activations"]
+
+    @cached_property
+    def _network(self) -> str:
+        return _network_digest(self._below, self._file)
 
     def key(self, images: Images, view: int | None) -> Key:
         """What the activations of a view of `images` depend on."""
@@ -181,10 +203,16 @@ def _sizes(net: nn.Module, config: ResnetConfig, compute: Compute) -> list[tuple
     return sizes[::-1]
 
 
-def _network_digest(below: nn.Module) -> str:
-    """A hash of the structure and all tensors of a frozen part."""
-    content = blake2b(str(below).encode(), digest_size=16)
+def _network_digest(below: nn.Module, file: Path | None) -> str:
+    """A hash of the structure and all tensors of a frozen part, which were read from `file`, if given."""
+    structure = str(below)
+    source = None if file is None else (identity(file, file), structure)
+    if source in _known:
+        return _known[source]
+    content = blake2b(structure.encode(), digest_size=16)
     for name, tensor in below.state_dict().items():
         content.update(name.encode())
         content.update(np.ascontiguousarray(tensor.cpu().numpy()).data)
+    if source is not None:
+        _known[source] = content.hexdigest()
     return content.hexdigest()

@@ -19,7 +19,7 @@ from trainables.descriptors import mirror
 from trainables.finetuning import Examples, FineTuning
 from trainables.precision import Compute, cpu_threads, out_of_memory, release_memory
 from trainables.prefix import Prefix
-from trainables.weights import check_fit, read_into, read_tensors, starting_net, write_tensors
+from trainables.weights import check_fit, read_into, read_tensors, starting_net, weights_key, write_tensors
 
 PREDICT_BATCH = 128
 
@@ -115,6 +115,7 @@ class ResnetLearner(Learner):
         self.compute = compute or Compute.best()
         self._training: FineTuning | None = None
         self._prefix: Prefix | None = None
+        self._file: Path | None = None
 
     @property
     def model(self) -> ResnetModel:
@@ -184,14 +185,15 @@ class ResnetLearner(Learner):
             "learning_rate": training.rate(steps.stop - 1),
         }
         # With fewer steps than fidelities, neighbouring fidelities are the same step.
-        return measured | {"train_loss": training.run(steps)} if steps else measured
+        return measured | {"train_loss": training.run(steps, self._note_batch)} if steps else measured
 
     def _begin(self) -> FineTuning:
+        self._file = self.task.weights.get(weights_key(self.config.arch, self.config.weights))
         return self._training_of(self.compute.place(starting_net(self.config, self.task.seed, files=self.task.weights)))
 
     def _training_of(self, net: nn.Module) -> FineTuning:
         examples = Examples.of(self.task.faces)
-        self._prefix = Prefix.of(net, self.config, self.task, self.compute)
+        self._prefix = Prefix.of(net, self.config, self.task, self.compute, self._file)
         return FineTuning(net, self.config, examples, self.task.seed, self.compute, self._prefix)
 
     def save(self, folder: Path) -> None:

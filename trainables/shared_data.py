@@ -1,8 +1,11 @@
 """Training and validation faces as all workers of a node see them: one memory-mapped copy, drawn once."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spaces.errors import InputError
 from trainables.cache import Arrays, Cache
@@ -11,6 +14,29 @@ from trainables.data.protocol import TrainingData, load_training
 from trainables.data.spec import DataSpec
 from trainables.draft import Draft
 from trainables.keys import Key, code_digest
+
+
+class MappedNames(Sequence[str]):
+    """The names in an array, made strings when one asks: as strings each process would have megabytes of its own."""
+
+    def __init__(self, array: NDArray[np.str_]) -> None:
+        self._array = array
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[str]: ...
+    def __getitem__(self, place: int | slice) -> str | Sequence[str]:
+        found = self._array[place]
+        return MappedNames(found) if isinstance(found, np.ndarray) else str(found)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as a list has none
 
 
 def training_data(spec: DataSpec, folder: Path, fingerprint: str, split: str, cache: Cache | None) -> TrainingData:
@@ -65,5 +91,5 @@ def _faces(found: Arrays, name: str) -> Faces:
         images=found[f"{name}_images"],
         labels=found[f"{name}_labels"],
         emotions=found[f"{name}_emotions"],
-        names=tuple(found[f"{name}_names"].tolist()),
+        names=MappedNames(found[f"{name}_names"]),
     )

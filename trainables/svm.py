@@ -162,6 +162,7 @@ class SvmLearner(HandmadeLearner[SvmConfig, SvmModel]):
         seen, seen_vectors = features, vectors
         if is_taught(self.config.features):
             seen, seen_vectors = fit_on_part(self.config.features, faces, ~held, self._embedder, self.task.cache)
+        self._note_batch()
         rehearsal = fit_machines(self.config, seen, seen_vectors[rehearsed], labels[rehearsed])
         curves = fit_platt(_finite(rehearsal.decide(seen_vectors[: len(faces)][held])), faces.labels[held])
         self._model = SvmModel(fit_machines(self.config, features, vectors, labels), curves)

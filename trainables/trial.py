@@ -98,7 +98,6 @@ class Trial(tune.Trainable):
         self.checkpoints = checkpoints_at(self.job.checkpoints, self.assignment.trial)
         self.learner: Learner | None = None
         self.cache: Cache | None = None
-        self.start_seconds: float | None = None
         self.fit_seconds = 0.0
         self.predict_seconds = 0.0
         self.total_seconds = 0.0
@@ -169,8 +168,6 @@ class Trial(tune.Trainable):
         )
         if latest:
             self.learner.load(self.checkpoints.path(latest))
-        if self.assignment.handed is not None:
-            self.start_seconds = max(0.0, time.time() - self.assignment.handed)
         return report if latest > self.assignment.recorded else None
 
     def _next_rung(self, began: float) -> dict[str, Any]:
@@ -204,7 +201,7 @@ class Trial(tune.Trainable):
             "cache_hit": self.cache_hit,
             **footprint,
             **{f"cache_{name}": value for name, value in self._counts._asdict().items()},
-            "start_seconds": self.start_seconds,
+            "start_seconds": self._start_seconds,
             "worker": _worker(),
             "checkpoint": f"{self.job.checkpoints.rpartition('/')[2]}/{self.assignment.trial:05d}/{fidelity}",
         }
@@ -224,6 +221,14 @@ class Trial(tune.Trainable):
     def _build(self, task: Task) -> Learner:
         config, seconds = self.assignment.config, self.job.fake_seconds
         return build_learner(config, task) if seconds is None else FakeLearner(config, task, seconds)
+
+    @property
+    def _start_seconds(self) -> float | None:
+        """From the hand-out to the first batch, shared work that was not there yet left out; None if unknown."""
+        handed, first = self.assignment.handed, self.learner.first_batch if self.learner else None
+        if handed is None or first is None:
+            return None
+        return max(0.0, first.time - first.computing - handed)  # the driver's clock may be ahead
 
     @property
     def _counts(self) -> Counts:

@@ -1,6 +1,6 @@
 """The two shapes of data: what a source holds, and what a learner is given."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
@@ -83,7 +83,7 @@ class Faces:
     images: Images
     labels: Labels
     emotions: Labels
-    names: tuple[str, ...]
+    names: Sequence[str]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -99,4 +99,4 @@ def joined(first: Faces, second: Faces) -> Faces:
     images, labels, emotions = (
         np.concatenate([getattr(first, name), getattr(second, name)]) for name in ("images", "labels", "emotions")
     )
-    return Faces(images, labels, emotions, first.names + second.names)
+    return Faces(images, labels, emotions, (*first.names, *second.names))

@@ -1,0 +1,85 @@
+"""ASHA that pauses trials at rungs instead of stopping them, and takes up the best later."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+
+from search.scheduler import Asha, Rung, Verdict
+from spaces.fidelity import Fidelity
+
+# So many trials of each rung, besides those that deserve to go on, wait for their chance.
+MOST_WAITING = 10
+
+
+class Promotion(Asha):
+    """The promoting variant of asynchronous successive halving.
+
+    Li et al., section 3.2, algorithm 2: every trial pauses at a rung, and a free worker takes up the best one that is
+    among the best 1/eta of its rung, or behind them by no more than the margin, at the highest rung that has one; only
+    where none has does a new trial begin. So no worker continues a mediocre trial because it came first, and a trial
+    that is passed over has its chance later.
+
+    Ours does not let all wait for it, since each costs a checkpoint: of those that are not among the best 1/eta of a
+    rung the best `MOST_WAITING` do. The next one would be taken up only if eta times as many more arrived, all worse.
+    """
+
+    def __init__(
+        self, scale: Fidelity, shared: bool = False, margin: float | None = 0.0, first_seconds: float | None = None
+    ) -> None:
+        super().__init__(scale, shared, margin, first_seconds)
+        self._entries: defaultdict[Rung, list[tuple[float, int]]] = defaultdict(list)
+        self._paused: dict[int, Rung] = {}
+
+    def _judge(self, trial: int, rung: Rung, value: float) -> Verdict:
+        self.rungs[rung].append(value)
+        self._entries[rung].append((value, trial))
+        self._paused[trial] = rung
+        self._passed[trial].append((rung, value))
+        return Verdict.PAUSE
+
+    def promote(self, can_run: Callable[[int], bool], eager: bool) -> int | None:
+        trial = next(filter(can_run, self._promotable(eager)), None)
+        if trial is not None:
+            del self._paused[trial]
+        return trial
+
+    def has_promotable(self, eager: bool) -> bool:
+        return next(self._promotable(eager), None) is not None
+
+    def leave(self, trial: int) -> None:
+        super().leave(trial)
+        self._paused.pop(trial, None)
+
+    @property
+    def paused(self) -> frozenset[int]:
+        return frozenset(self._paused)
+
+    @property
+    def passed_over(self) -> frozenset[int]:
+        found: list[int] = []
+        for rung, entries in self._ranked():
+            behind = [trial for _, trial in entries[self._deserving(rung, entries, eager=False) :]]
+            waiting = [trial for trial in behind if self._paused.get(trial) == rung]
+            found += waiting[MOST_WAITING:]
+        return frozenset(found)
+
+    def _promotable(self, eager: bool) -> Iterator[int]:
+        """Trials that deserve to go on: highest rung first, best value first."""
+        chosen: list[tuple[float, float, int]] = []
+        for rung, entries in self._ranked():
+            good = entries[: self._deserving(rung, entries, eager)]
+            chosen += [(-rung[1], -value, trial) for value, trial in good if self._paused.get(trial) == rung]
+        yield from (trial for _, _, trial in sorted(chosen))
+
+    def _deserving(self, rung: Rung, entries: Sequence[tuple[float, int]], eager: bool) -> int:
+        """How many of `entries`, best first, are among the best 1/eta or behind them by no more than the margin."""
+        quota = max(len(entries) // self._scale.eta, int(eager))
+        margin = self._foresight[rung].margin if self._margin is None else self._margin
+        if not quota or not margin:
+            return quota
+        bar = entries[quota - 1][0]
+        return sum(value + margin >= bar for value, _ in entries)
+
+    def _ranked(self) -> Iterator[tuple[Rung, list[tuple[float, int]]]]:
+        """What was recorded at each rung, value and trial, best first."""
+        for rung, entries in self._entries.items():
+            yield rung, sorted(entries, key=lambda entry: (-entry[0], entry[1]))
