@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from results.clock import searched_seconds
-from results.leaderboard import TrialRecord, trials_of
+from results.leaderboard import TrialRecord
 from results.schema import EndStatus, Event, Measurement, SessionEnd, SessionStart, Status, TrialEnd, TrialStart
-from search.budget import Patience, Spend
+from search.budget import Spend
+from search.ledger import Ledger
 from search.plan import Plan
 from search.room import Room, Shape
 from search.scheduler import Verdict
@@ -33,8 +34,7 @@ class Engine:
 
     Attributes:
         plan: The plan.
-        trials: All trials of the run so far, by number.
-        spend: What the trials of this session and earlier ones have spent.
+        was_interrupted: Whether somebody asked for its end.
     """
 
     def __init__(
@@ -64,10 +64,7 @@ class Engine:
         self._clock = clock
         self._warm: Shape | None = None
         self._scheduler = build_scheduler(plan)
-        self.trials: dict[int, TrialRecord] = {}
-        self.spend = Spend(0.0, 0.0)
-        self._patience = Patience(plan.goals)
-        self._events: dict[int, list[Event]] = {}
+        self._ledger = Ledger(plan.goals, room)
         self._live: set[int] = set()
         self._lost: Counter[int] = Counter()
         self.was_interrupted = False
@@ -84,19 +81,29 @@ class Engine:
         return self._past_seconds + self._clock() - self._began
 
     @property
+    def trials(self) -> dict[int, TrialRecord]:
+        """All trials of the run so far, by number."""
+        return self._ledger.trials
+
+    @property
+    def spend(self) -> Spend:
+        """What the trials of this session and earlier ones have spent."""
+        return self._ledger.spend
+
+    @property
     def incumbent(self) -> TrialRecord | None:
         """The best trial at full fidelity, None while there is none."""
-        return self._patience.incumbent
+        return self._ledger.incumbent
 
     @property
     def waited(self) -> int:
         """How many trials ended since the incumbent was found."""
-        return self._patience.waited
+        return self._ledger.waited
 
     @property
     def ended(self) -> int:
         """How many trials have ended, in whatever way, those of earlier sessions included; a paused one has not."""
-        return sum(record.status is not Status.RUNNING for record in self.trials.values())
+        return self._ledger.ended
 
     @property
     def running(self) -> list[TrialRecord]:
@@ -328,7 +335,7 @@ class Engine:
         for event in past:
             if isinstance(event, SessionStart | SessionEnd):
                 continue
-            self._apply(event)
+            self._ledger.apply(event)
             self._decided.pop(event.trial, None)
             if isinstance(event, TrialEnd):
                 self._scheduler.leave(event.trial)
@@ -338,19 +345,9 @@ class Engine:
     def _emit(self, event: Event) -> None:
         self._write(event)
         if not isinstance(event, SessionStart | SessionEnd):
-            self._apply(event)
+            self._ledger.apply(event)
         for listener in self._listeners:
             listener(event)
-
-    def _apply(self, event: TrialStart | Measurement | TrialEnd) -> None:
-        events = self._events.setdefault(event.trial, [])
-        events.append(event)
-        (record,) = trials_of(events)
-        before = self.trials[event.trial].seconds if event.trial in self.trials else 0.0
-        self.spend = self.spend.plus(record.seconds - before, self._room.shape(record.family))
-        self.trials[event.trial] = record
-        if isinstance(event, TrialEnd):
-            self._patience.end(record)
 
 
 def searching_seconds(events: Sequence[Event]) -> float:
