@@ -66,6 +66,7 @@ def outline(plan: Plan, available: dict[str, float], cache: Path, probes: int) -
         "warm_start": [str(path) for path in plan.warm_start],
         "margin": plan.margin,
         "startup_trials": plan.startup_trials,
+        "pretraining": plan.pretraining.arch if plan.needs_pretraining and not plan.fake else None,
         "budget": plan.budget.model_dump(mode="json"),
         "address": plan.cluster.address,
         "available": available,
@@ -103,6 +104,10 @@ def outline_text(facts: dict[str, Any]) -> RenderableType:
         occupies = f"{wanted['cpus']} CPUs, {wanted['gpus']:g} GPUs"
         lines.append(f"{family:<10} a trial occupies {occupies}: {wanted['at_once']} at once")
     lines += [f"warm start {path}" for path in facts["warm_start"]]
+    if facts["pretraining"]:
+        lines.append(
+            f"before     {facts['pretraining']} is pretrained, unless this data's was; no estimate has that in it"
+        )
     if facts["estimate"]:
         lines += estimate_lines(facts["estimate"], facts["rungs"])
     return Group(table, Text("\n".join(lines)))

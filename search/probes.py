@@ -1,7 +1,8 @@
 """Timed probes: what trials of each family take here, and what a search by the plan would take and cost.
 
 A probe trains one config of a family, drawn at random, to its second rung, in this process. From there its seconds are
-carried on to full fidelity: in proportion to the training, or for svm to its square, as kernel machines grow.
+carried on to full fidelity: in proportion to the training, or for svm to its square, as kernel machines grow. Where a
+config starts from weights, random ones stand in for them: nothing is fetched or made, and it takes as long.
 """
 
 import itertools
@@ -9,6 +10,7 @@ import random
 import time
 from pathlib import Path
 from statistics import fmean
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from search.budget import Spend
@@ -38,30 +40,42 @@ def estimate(plan: Plan, room: Room, cache: Path, probes: int) -> dict[str, Any]
         InputError: If the data cannot be read.
     """
     data = load_training(plan.data, cache)
-    needing = {name.split(".")[0] for name, _, weights in plan.starting_weights if weights != "none"}
     families: dict[str, Any] = {}
-    for family in plan.space.families:
-        if str(family) in needing:
-            families[str(family)] = {"why_not": "it starts from weights, which a dry run does not fetch or make"}
-            continue
-        try:
-            probed = [_probe(plan, family, number, data, room.shape(family).cpus) for number in range(probes)]
-        except (TrainingError, InputError) as error:
-            families[str(family)] = {"why_not": str(error)}
-            continue
-        seconds = [fmean(each) for each in zip(*probed, strict=True)]
-        families[str(family)] = {"seconds": seconds, "trial": mean_seconds(plan, seconds)}
+    with TemporaryDirectory() as folder:
+        weights = {} if plan.fake else stand_ins(plan, Path(folder))
+        for family in plan.space.families:
+            threads = room.shape(family).cpus
+            try:
+                probed = [_probe(plan, family, number, data, threads, weights) for number in range(probes)]
+            except (TrainingError, InputError) as error:
+                families[str(family)] = {"why_not": str(error)}
+                continue
+            seconds = [fmean(each) for each in zip(*probed, strict=True)]
+            families[str(family)] = {"seconds": seconds, "trial": mean_seconds(plan, seconds)}
     if any("why_not" in values for values in families.values()):
         return {"families": families}
     trial = {Family(name): values["trial"] for name, values in families.items()}
     return {"families": families, **_whole(plan, room, trial)}
 
 
-def _probe(plan: Plan, family: Family, number: int, data: TrainingData, threads: int) -> list[float]:
+def stand_ins(plan: Plan, folder: Path) -> dict[str, Path]:
+    """Files of random weights in place of those that `plan` names, by `weights_key`, written to `folder`."""
+    from trainables.weights import weights_key, write_random
+
+    wanted = {(arch, weights) for _, arch, weights in plan.starting_weights if weights != "none"}
+    files = {arch: folder / f"{arch}.safetensors" for arch, _ in wanted}
+    for arch, path in files.items():
+        write_random(arch, path)
+    return {weights_key(arch, weights): files[arch] for arch, weights in wanted}
+
+
+def _probe(
+    plan: Plan, family: Family, number: int, data: TrainingData, threads: int, weights: dict[str, Path]
+) -> list[float]:
     """Seconds of one config at each rung: measured at the first two, carried on from there."""
     alone = plan.space.model_copy(update={"families": (family,)})
     config = alone.suggest(RandomDraw(random.Random(plan.seed + number)))  # noqa: S311 (no secret)
-    task = Task(data.train, plan.seed, plan.fidelity, threads)
+    task = Task(data.train, plan.seed, plan.fidelity, threads, weights=weights)
     learner: Learner = FakeLearner(config, task, plan.fake.seconds) if plan.fake else build_learner(config, task)
     limit_threads(threads)
     began, measured = time.perf_counter(), []

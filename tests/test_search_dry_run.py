@@ -145,12 +145,25 @@ def test_an_estimate_comes_from_timed_probes(tmp_path: Path):
     assert "cost" in text.getvalue()
 
 
-def test_families_that_need_weights_are_not_probed(tmp_path: Path):
-    space = {"families": ["resnet"], "resnet": {"arch": "resnet18", "weights": "faces"}}
-    fields = {"budget": {"trials": 4}, "data": {"demo_images": 700}, "space": space}
-    estimated = outline(validate_plan(fields, "test"), {"CPU": 2.0}, tmp_path, 1)["estimate"]
-    assert "starts from weights" in estimated["families"]["resnet"]["why_not"]
-    assert "trials" not in estimated
+def test_random_weights_stand_in_for_those_that_a_family_starts_from(tmp_path: Path):
+    embeddings = {"kind": "embedding", "backbone": ["resnet18", "mobilenet_v3_small"], "weights": "imagenet", "pca": 64}
+    space = {
+        "families": ["svm", "resnet"],
+        "svm": {"features": {**embeddings, "whiten": False, "image_size": 32}},
+        "resnet": {"arch": "resnet18", "weights": "faces", "image_size": 32},
+    }
+    fields = {
+        "budget": {"trials": 4},
+        "data": {"demo_images": 700},
+        "fidelity": {"maximum": 9},
+        "space": space,
+        "pretraining": {"arch": "resnet18"},
+    }
+    facts = outline(validate_plan(fields, "test"), {"CPU": 2.0}, tmp_path, 1)
+    assert facts["pretraining"] == "resnet18"
+    estimated = facts["estimate"]
+    assert all(values["seconds"][0] > 0 for values in estimated["families"].values())
+    assert estimated["trials"] == 4
 
 
 def test_the_scarcer_of_cpus_and_gpus_decides_how_long_a_search_takes(tmp_path: Path):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
 from types import MappingProxyType
-from typing import get_args
+from typing import cast, get_args
 from urllib.parse import urlparse
 
 import torch
@@ -151,6 +151,13 @@ def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     """Write named tensors as a `.safetensors` file."""
     # The format stores plain layouts only, and the weights are channels last.
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+
+
+def write_random(backbone: str, path: Path) -> None:
+    """Write random weights from which networks and embeddings of `backbone` can start, as a `.safetensors` file."""
+    is_trained = backbone in get_args(Arch)
+    net = random_net(cast(Arch, backbone), seed=0) if is_trained else embedding_net(backbone)[0]
+    write_tensors(net.state_dict(), path)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
