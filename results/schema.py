@@ -43,6 +43,18 @@ class SessionEnd(_Event):
     kind: Literal["session_end"] = "session_end"
 
 
+class Preparation(_Event):
+    """What trials share was made before the first of them, as a backbone is pretrained.
+
+    Attributes:
+        cpu_seconds: Seconds that it took, times the CPUs that it occupied; `gpu_seconds` likewise.
+    """
+
+    kind: Literal["preparation"] = "preparation"
+    cpu_seconds: float = Field(ge=0)
+    gpu_seconds: float = Field(default=0.0, ge=0)
+
+
 class _TrialEvent(_Event):
     trial: int = Field(ge=0)
 
@@ -81,6 +93,7 @@ class Measurement(_TrialEvent):
         start_seconds: Seconds from the hand-out of the trial to a worker until its first batch: the first optimizer
             step, or the fit of an svm or forest, its inputs at hand. Time that went into shared work that was not there
             yet is left out, but what is never shared, or with the cache off, is not. None if unknown.
+        cpus: CPUs that the trial occupied since the last measurement, likewise `gpus`; None if unknown.
         checkpoint: Folder of the checkpoint, relative to the run.
     """
 
@@ -105,6 +118,8 @@ class Measurement(_TrialEvent):
     cache_seconds_saved: float = 0.0
     cache_wait_seconds: float = Field(default=0.0, ge=0)
     start_seconds: float | None = Field(default=None, ge=0)
+    cpus: float | None = Field(default=None, ge=0)
+    gpus: float | None = Field(default=None, ge=0)
     checkpoint: str
 
 
@@ -117,5 +132,5 @@ class TrialEnd(_TrialEvent):
 
 
 Event: TypeAlias = Annotated[
-    SessionStart | SessionEnd | TrialStart | Measurement | TrialEnd, Field(discriminator="kind")
+    SessionStart | SessionEnd | Preparation | TrialStart | Measurement | TrialEnd, Field(discriminator="kind")
 ]

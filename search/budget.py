@@ -1,13 +1,11 @@
 """When a search ends, and what it has spent."""
 
-from collections.abc import Callable, Iterable
 from typing import NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from results.goals import Goals
 from results.leaderboard import ACCURACY, TrialRecord, incumbent
-from spaces.family import Family
 
 
 class Budget(BaseModel):
@@ -20,8 +18,8 @@ class Budget(BaseModel):
         patience: Number of trials that ended since the incumbent was found (or since the start, while there is none);
             trials that are running then are let go on, and a new incumbent among them continues the search. A
             paused trial has not ended.
-        cpu_seconds: Seconds that trials took, times the CPUs they occupied: STOPPED and FAILED ones included, each up
-            to its last measurement. Running trials are cut, as with `minutes`.
+        cpu_seconds: Seconds that pretraining and trials took, times the CPUs they occupied: STOPPED and FAILED trials
+            included, each up to its last measurement. Running trials are cut, as with `minutes`.
         gpu_seconds: Likewise for GPUs.
         cpu_price: Price of a CPU-second, in any currency; likewise `gpu_price`.
         cost: What CPU-seconds and GPU-seconds may cost together; trials are cut then, too.
@@ -62,7 +60,7 @@ class Budget(BaseModel):
 
 
 class Spend(NamedTuple):
-    """What trials have spent.
+    """What a run has spent.
 
     Attributes:
         cpu_seconds: Seconds times CPUs.
@@ -96,19 +94,6 @@ class Spend(NamedTuple):
         spent = (self.cpu_seconds, budget.cpu_seconds), (self.gpu_seconds, budget.gpu_seconds)
         limits = [*spent, (self.cost(budget), budget.cost)]
         return any(limit is not None and amount >= limit for amount, limit in limits)
-
-
-def spend(records: Iterable[TrialRecord], occupied: Callable[[Family], tuple[float, float]]) -> Spend:
-    """What `records` have spent up to their last measurements.
-
-    Args:
-        records: Trials.
-        occupied: Gives the CPUs and GPUs that a trial of a family occupies.
-    """
-    spent = Spend(0.0, 0.0)
-    for record in records:
-        spent = spent.plus(record.seconds, occupied(record.family))
-    return spent
 
 
 class Patience:

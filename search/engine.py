@@ -11,7 +11,17 @@ from typing import Any
 
 from results.clock import searched_seconds
 from results.leaderboard import TrialRecord
-from results.schema import EndStatus, Event, Measurement, SessionEnd, SessionStart, Status, TrialEnd, TrialStart
+from results.schema import (
+    EndStatus,
+    Event,
+    Measurement,
+    Preparation,
+    SessionEnd,
+    SessionStart,
+    Status,
+    TrialEnd,
+    TrialStart,
+)
 from search.budget import Spend
 from search.ledger import Ledger
 from search.plan import Plan
@@ -64,7 +74,7 @@ class Engine:
         self._clock = clock
         self._warm: Shape | None = None
         self._scheduler = build_scheduler(plan)
-        self._ledger = Ledger(plan.goals, room)
+        self._ledger = Ledger(plan.goals, room.shape)
         self._live: set[int] = set()
         self._lost: Counter[int] = Counter()
         self.was_interrupted = False
@@ -124,6 +134,10 @@ class Engine:
         self._pass_over()
         unfinished = [number for number, record in self.trials.items() if record.status is Status.RUNNING]
         self._waiting = [number for number in unfinished if number not in self._scheduler.paused]
+
+    def note_preparation(self, spent: Spend) -> None:
+        """Note what was `spent` before the first trial of this session on what trials share."""
+        self._emit(Preparation(time=self._clock(), **spent._asdict()))
 
     def stop(self) -> None:
         """End the session soon; running trials stay unfinished and go on at a resume."""
@@ -252,8 +266,9 @@ class Engine:
             self.end(number, Status.FAILED, str(result["failed"]))
             return Verdict.END
         fields = {name: result[name] for name in Measurement.model_fields if name in result and name != "kind"}
-        measurement = Measurement(**{**fields, "trial": number, "time": self._clock()})
         record = self.trials[number]
+        cpus, gpus = self._shape(number)
+        measurement = Measurement(**{**fields, "trial": number, "time": self._clock(), "cpus": cpus, "gpus": gpus})
         if record.status is not Status.RUNNING:
             return Verdict.END
         if measurement.fidelity <= record.fidelity:
@@ -333,9 +348,9 @@ class Engine:
         A trial whose last measurement was its end, but whose driver died before writing that down, is decided again.
         """
         for event in past:
-            if isinstance(event, SessionStart | SessionEnd):
-                continue
             self._ledger.apply(event)
+            if isinstance(event, SessionStart | SessionEnd | Preparation):
+                continue
             self._decided.pop(event.trial, None)
             if isinstance(event, TrialEnd):
                 self._scheduler.leave(event.trial)
@@ -344,8 +359,7 @@ class Engine:
 
     def _emit(self, event: Event) -> None:
         self._write(event)
-        if not isinstance(event, SessionStart | SessionEnd):
-            self._ledger.apply(event)
+        self._ledger.apply(event)
         for listener in self._listeners:
             listener(event)
 

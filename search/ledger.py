@@ -1,25 +1,32 @@
 """What has happened in a run so far: its trials, what they have spent, the incumbent."""
 
 from collections import defaultdict
+from collections.abc import Callable
 
 from results.goals import Goals
 from results.leaderboard import TrialRecord, trials_of
-from results.schema import Event, Measurement, Status, TrialEnd, TrialStart
+from results.schema import Event, Measurement, Preparation, SessionEnd, SessionStart, Status, TrialEnd
 from search.budget import Patience, Spend
-from search.room import Room
+from search.room import Shape
+from spaces.family import Family
 
 
 class Ledger:
-    """Trials by number, what they have spent, and which of them is best, kept up with the events of a run.
+    """Trials by number, what was spent, and which trial is best, kept up with the events of a run.
 
     Attributes:
         trials: All trials so far, by number.
-        spend: What they have spent.
+        spend: What they have spent up to their last measurements, and what was made before them.
     """
 
-    def __init__(self, goals: Goals, room: Room) -> None:
-        """Begin with no trial; `goals` say which is best, `room` what a trial occupies."""
-        self._room = room
+    def __init__(self, goals: Goals, shape: Callable[[Family], Shape]) -> None:
+        """Begin with no trial.
+
+        Args:
+            goals: Say which trial is best.
+            shape: Gives the CPUs and GPUs that a trial of a family occupies, for journals that do not say it.
+        """
+        self._shape = shape
         self._patience = Patience(goals)
         self._events: defaultdict[int, list[Event]] = defaultdict(list)
         self.trials: dict[int, TrialRecord] = {}
@@ -40,13 +47,21 @@ class Ledger:
         """How many trials have ended, in whatever way; a paused one has not."""
         return sum(record.status is not Status.RUNNING for record in self.trials.values())
 
-    def apply(self, event: TrialStart | Measurement | TrialEnd) -> None:
+    def apply(self, event: Event) -> None:
         """Take note of the next event."""
+        if isinstance(event, Preparation):
+            self.spend = Spend(self.spend.cpu_seconds + event.cpu_seconds, self.spend.gpu_seconds + event.gpu_seconds)
+        if isinstance(event, SessionStart | SessionEnd | Preparation):
+            return
         events = self._events[event.trial]
         events.append(event)
         (record,) = trials_of(events)
-        before = self.trials[event.trial].seconds if event.trial in self.trials else 0.0
-        self.spend = self.spend.plus(record.seconds - before, self._room.shape(record.family))
+        if isinstance(event, Measurement):
+            occupied: tuple[float, float] = self._shape(record.family)
+            if event.cpus is not None:
+                occupied = event.cpus, event.gpus or 0.0
+            before = self.trials[event.trial].seconds
+            self.spend = self.spend.plus(record.seconds - before, occupied)
         self.trials[event.trial] = record
         if isinstance(event, TrialEnd):
             self._patience.end(record)

@@ -1,34 +1,34 @@
 """How far a run has come, read from its folder alone: also while another process searches it."""
 
+from collections.abc import Callable
 from typing import Any
 
 from rich.text import Text
 
 from results.describe import describe
 from results.journal import read_events
-from results.leaderboard import TrialRecord, record_json, trials_of
+from results.leaderboard import record_json
 from results.run_folder import RunFolder
-from results.schema import Status, TrialEnd
+from results.schema import Status
 from results.sharing import Shared, shared
-from search.budget import Budget, Patience, Spend, spend
+from search.budget import Budget, Spend
 from search.engine import searching_seconds
+from search.ledger import Ledger
 from search.place import is_driven
 from search.plan import Plan
 from search.plan_file import read_plan
-from search.room import Room
+from search.room import Room, Shape
+from spaces.family import Family
 
 
 def status_of(run: RunFolder) -> dict[str, Any]:
     """Counts, seconds, spend, shared work, budget and incumbent of `run`; `active`: whether a driver is at it now."""
     events = read_events(run.measurements)
-    records = trials_of(events)
     plan = read_plan(run.plan)
-    patience = Patience(plan.goals)
-    by_number = {record.trial: record for record in records}
+    ledger = Ledger(plan.goals, _shape(run, plan))
     for event in events:
-        if isinstance(event, TrialEnd):
-            patience.end(by_number[event.trial])
-    best, spent = patience.incumbent, _spent(run, plan, records)
+        ledger.apply(event)
+    records, best = list(ledger.trials.values()), ledger.incumbent
     return {
         "run": run.location,
         "active": is_driven(run),
@@ -38,9 +38,9 @@ def status_of(run: RunFolder) -> dict[str, Any]:
         "stopped": sum(record.status is Status.STOPPED for record in records),
         "failed": sum(record.status is Status.FAILED for record in records),
         "seconds": searching_seconds(events),
-        **spent._asdict(),
+        **ledger.spend._asdict(),
         **shared(records)._asdict(),
-        "without_improvement": patience.waited,
+        "without_improvement": ledger.waited,
         "budget": plan.budget.model_dump(mode="json"),
         "incumbent": record_json(best) if best else None,
     }
@@ -69,10 +69,9 @@ def status_text(info: dict[str, Any]) -> Text:
     )
 
 
-def _spent(run: RunFolder, plan: Plan, records: list[TrialRecord]) -> Spend:
-    """What the trials have spent; a run killed before its first trial has no provenance yet."""
+def _shape(run: RunFolder, plan: Plan) -> Callable[[Family], Shape]:
+    """What a trial of each family occupies; a run killed before its first trial has no provenance yet."""
     sessions = run.provenance_values().get("sessions") if run.provenance.exists() else None
     if not sessions:
-        return Spend(0.0, 0.0)
-    room = Room(plan.resources, sessions[-1]["hardware"]["resources"], plan.space.families, grows=True)
-    return spend(records, room.shape)
+        return lambda family: Shape(0, 0.0)
+    return Room(plan.resources, sessions[-1]["hardware"]["resources"], plan.space.families, grows=True).shape

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from search.budget import Spend
 from search.engine import Engine
 from search.plan import Plan
 from spaces.errors import InputError
@@ -59,27 +60,37 @@ def pretrain(
         return None
     from trainables.base import TrainingError
     from trainables.data.protocol import load_pretraining
+    from trainables.precision import Compute
     from trainables.pretraining import PretrainingStopped, pretrained
     from trainables.threads import usable_cpus
     from trainables.weights import weights_key
 
     data = load_pretraining(plan.data, cache)
     arch, began = plan.pretraining.arch, time.time()
+    cpus = max(1, min(cpus, usable_cpus()))
+    computing_since, is_computed = began, False
 
     def listen(share: float, loss: float) -> bool:
+        nonlocal computing_since, is_computed
         if math.isnan(loss):
+            computing_since = time.time()
             say(f"pretraining {arch}: another process is doing it, waiting, {time.time() - began:.0f} s")
         else:
+            is_computed = True
             say(f"pretraining {arch}: {share:.0%} done, training loss {loss:.3f}, {time.time() - began:.0f} s")
         return not engine.is_over
 
     say(f"pretraining {arch} on {len(data.images):,} faces of seven emotions, unless that was done before ...")
     try:
-        path = pretrained(plan.pretraining, data, cache, max(1, min(cpus, usable_cpus())), listen, found)
+        path = pretrained(plan.pretraining, data, cache, cpus, listen, found)
     except PretrainingStopped:
         return None
     except TrainingError as error:
         raise InputError(f"pretraining: {error}") from error
+    finally:
+        if is_computed:
+            seconds, is_on_gpu = time.time() - computing_since, Compute.best().device.type == "cuda"
+            engine.note_preparation(Spend(seconds * cpus, seconds * is_on_gpu))
     return {**found, weights_key(arch, FACES): path.resolve()}
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from results.journal import Journal, read_events
-from results.schema import Event, Measurement, SessionEnd, SessionStart, Status, TrialEnd, TrialStart
+from results.schema import Event, Measurement, Preparation, SessionEnd, SessionStart, Status, TrialEnd, TrialStart
 from spaces.errors import InputError
 from spaces.family import Family
 
@@ -38,6 +38,8 @@ measurements = st.builds(
     train_loss=st.none() | st.floats(-10, 10),
     learning_rate=st.none() | share,
     cache_hit=st.booleans(),
+    cpus=st.none() | share,
+    gpus=st.none() | share,
     checkpoint=st.text(),
 )
 ends = st.builds(
@@ -48,7 +50,8 @@ ends = st.builds(
     reason=st.text(),
 )
 sessions = st.builds(SessionStart, time=seconds) | st.builds(SessionEnd, time=seconds)
-sequences = st.lists(sessions | starts | measurements | ends, max_size=4)
+preparations = st.builds(Preparation, time=seconds, cpu_seconds=seconds, gpu_seconds=seconds)
+sequences = st.lists(sessions | preparations | starts | measurements | ends, max_size=4)
 
 
 def write(path: Path, events: list[Event]) -> None:

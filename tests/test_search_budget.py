@@ -9,6 +9,7 @@ from rich.console import Console
 
 from results.leaderboard import trials_of
 from results.schema import Event, SessionStart, Status, TrialEnd, TrialStart
+from search.budget import Spend
 from search.engine import searching_seconds
 from search.progress import Progress
 from spaces.errors import InputError
@@ -68,6 +69,31 @@ def test_patience_counts_trials_that_all_fail(tmp_path):
     while (assignment := engine.suggest()) is not None:
         engine.report({"trial": assignment.trial, "failed": "test"})
     assert len(engine.trials) == 3
+
+
+def test_spend_counts_what_was_made_before_the_trials(tmp_path):
+    run = Run(tmp_path, plan_of(budget={"trials": 100, "cpu_seconds": 20}))
+    engine = run.session()
+    engine.note_preparation(Spend(15.0, 2.0))
+    assert (engine.spend, engine.is_over) == ((15.0, 2.0), False)
+    number = engine.suggest().trial
+    engine.report({**report(number, 1, 0.5), "total_seconds": 5.0})
+    assert (engine.spend, engine.is_over) == ((20.0, 2.0), True)
+    assert run.session().spend == (20.0, 2.0)
+
+
+def test_what_was_spent_on_other_hardware_stays_what_it_was(tmp_path):
+    resources = {"svm": {"cpus": 1}}
+    run = Run(tmp_path, plan_of(space={"families": ["svm"]}, resources=resources))
+    engine = run.session()
+    number = engine.suggest().trial
+    engine.report({**report(number, 1, 0.5), "total_seconds": 4.0})
+    run.plan = plan_of(space={"families": ["svm"]}, resources={"svm": {"cpus": 2}})
+    engine = run.session()
+    assert engine.spend == (4.0, 0.0)
+    assert engine.suggest().trial == number
+    engine.report({**report(number, 3, 0.5), "total_seconds": 7.0})
+    assert engine.spend == (4.0 + 2 * 3.0, 0.0)
 
 
 def test_spend_counts_stopped_and_failed_trials_and_earlier_sessions(tmp_path):

@@ -10,6 +10,7 @@ from command_line import CommandLine
 
 from results.journal import read_events
 from results.leaderboard import trials_of
+from results.schema import Preparation
 
 PLAN = {
     "data": {"demo_images": 700},
@@ -36,7 +37,12 @@ def test_trials_of_two_families_share_one_pretraining(fertune: CommandLine):
     plan = write_plan(fertune.folder)
     done = fertune.run("search", plan, "--name", "one", "--json")
     assert "pretraining resnet18: 100% done" in done.stderr
-    trials = trials_of(read_events(fertune.folder / "runs" / "one" / "measurements.jsonl"))
+    events = read_events(fertune.folder / "runs" / "one" / "measurements.jsonl")
+    trials = trials_of(events)
+    (made,) = (event for event in events if isinstance(event, Preparation))
+    assert made.cpu_seconds > 1
+    spent = made.cpu_seconds + sum(trial.seconds for trial in trials)
+    assert fertune.json("status", "runs/one")["cpu_seconds"] == pytest.approx(spent)
     assert {trial.family for trial in trials} == {"svm", "resnet"}
     assert not any(trial.reason for trial in trials)
     exported = fertune.json("export", "runs/one")
@@ -47,6 +53,8 @@ def test_trials_of_two_families_share_one_pretraining(fertune: CommandLine):
     assert fertune.json("predict", exported["artifact"], str(picture))[0]["label"]
     again = fertune.run("search", plan, "--name", "two", "--trials", "1")
     assert "pretraining resnet18: 100% done" not in again.stderr
+    events = read_events(fertune.folder / "runs" / "two" / "measurements.jsonl")
+    assert not any(isinstance(event, Preparation) for event in events)
 
 
 @pytest.mark.timeout(280)
