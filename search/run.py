@@ -17,7 +17,7 @@ from rich.console import Console
 from cluster.address import LOCAL
 from cluster.session import session, total
 from results.journal import Journal, read_events
-from results.leaderboard import TrialRecord, leaderboard, record_json, trials_of, write_csv
+from results.leaderboard import TrialRecord, frame, record_json, trials_of, write_csv
 from results.run_folder import RunFolder, write_whole
 from results.schema import Event, Status, TrialEnd
 from search.board import Board
@@ -167,7 +167,8 @@ def _session(
 
                     _search(engine, run, data, cache, tick, room, weights)
             engine.close()
-        write_csv(leaderboard([run]), run.leaderboard)
+        # Not from the journal, whose records are all in memory already.
+        write_csv(frame(engine.trials.values(), plan.goals).assign(run=run.location), run.leaderboard)
         return Outcome(run, tuple(engine.trials.values()), engine.elapsed, engine.incumbent, engine.was_interrupted)
 
 
