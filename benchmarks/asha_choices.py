@@ -4,7 +4,7 @@ Random suggestions run through the real engine on recorded learning curves. The 
 is worse than what some trial that was stopped would have reached at full fidelity. Recorded curves are few and each
 stands for many configs, so made-up ones with the noise of 4,000 validation faces are shown beside them.
 
-    python benchmarks/asha_choices.py [--curves FILE] [--seeds 50] [--minutes 3]
+    python benchmarks/asha_choices.py [--curves FILE] [--seeds 50] [--minutes 3] [--workers 2]
 """
 
 import argparse
@@ -37,9 +37,9 @@ SETTINGS = {
 }
 
 
-def outcome(plan: Plan, curve_of: CurveOf) -> tuple[float, bool, int]:
+def outcome(plan: Plan, curve_of: CurveOf, workers: int) -> tuple[float, bool, int]:
     """Accuracy of the best trial found, whether a better one was begun and lost, and how many were begun."""
-    records = trials_of(simulate(plan, curve_of, {"CPU": 2.0}))
+    records = trials_of(simulate(plan, curve_of, {"CPU": float(workers)}))
     best = incumbent(records)
     found = (best.val_accuracy or 0.0) if best else 1 / 3
 
@@ -53,12 +53,13 @@ def outcome(plan: Plan, curve_of: CurveOf) -> tuple[float, bool, int]:
     return found, max(map(at_the_end, ended), default=0.0) > found + 1e-9, len(records)
 
 
-def show(title: str, curves: Callable[[int], CurveOf], seeds: int, minutes: float) -> None:
-    print(f"{title}: {seeds} seeds, {minutes:g} simulated minutes of two workers, random suggestions")
+def show(title: str, curves: Callable[[int], CurveOf], seeds: int, minutes: float, workers: int) -> None:
+    print(f"{title}: {seeds} seeds, {minutes:g} simulated minutes of {workers} workers, random suggestions")
     for name, settings in SETTINGS.items():
         flags = {"budget.minutes": minutes, "budget.trials": None, "sampler": "random"}
         plan = read_plan(HERE / "search_quality.yaml", settings, flags)
-        outcomes = [outcome(plan.model_copy(update={"seed": 1000 * seed}), curves(seed)) for seed in range(seeds)]
+        plans = [plan.model_copy(update={"seed": 1000 * seed}) for seed in range(seeds)]
+        outcomes = [outcome(each, curves(seed), workers) for seed, each in enumerate(plans)]
         found, lost, begun = (np.array(column, float) for column in zip(*outcomes, strict=True))
         error = found.std() / np.sqrt(seeds)
         print(
@@ -73,12 +74,20 @@ def main() -> None:
     parser.add_argument("--curves", type=Path, default=HERE / "curves.jsonl")
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--minutes", type=float, default=3)
+    parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
     recorded = read_curves(arguments.curves)
     table = CurveTable(recorded)
-    show(f"{len(recorded)} recorded curves", lambda seed: table.curve, arguments.seeds, arguments.minutes)
+    show(
+        f"{len(recorded)} recorded curves",
+        lambda seed: table.curve,
+        arguments.seeds,
+        arguments.minutes,
+        arguments.workers,
+    )
     scale = read_plan(HERE / "search_quality.yaml").fidelity
-    show("made-up curves", lambda seed: SyntheticCurves(scale, seed).curve, arguments.seeds, 10 * arguments.minutes)
+    made_up, minutes = lambda seed: SyntheticCurves(scale, seed).curve, 10 * arguments.minutes
+    show("made-up curves", made_up, arguments.seeds, minutes, arguments.workers)
 
 
 if __name__ == "__main__":

@@ -68,6 +68,12 @@ class TrialStart(_TrialEvent):
     seed: int
 
 
+class TrialTakenUp(_TrialEvent):
+    """A trial that was paused at a rung is to go on."""
+
+    kind: Literal["taken_up"] = "taken_up"
+
+
 class Measurement(_TrialEvent):
     """A trial reached a rung.
 
@@ -132,5 +138,6 @@ class TrialEnd(_TrialEvent):
 
 
 Event: TypeAlias = Annotated[
-    SessionStart | SessionEnd | Preparation | TrialStart | Measurement | TrialEnd, Field(discriminator="kind")
+    SessionStart | SessionEnd | Preparation | TrialStart | TrialTakenUp | Measurement | TrialEnd,
+    Field(discriminator="kind"),
 ]

@@ -21,6 +21,7 @@ from results.schema import (
     Status,
     TrialEnd,
     TrialStart,
+    TrialTakenUp,
 )
 from search.budget import Spend
 from search.ledger import Ledger
@@ -146,10 +147,12 @@ class Engine:
     def close(self) -> None:
         """Write down that the session ended, so that its seconds count up to here.
 
-        Paused trials are STOPPED, whatever ended the search; only where it was interrupted they wait for a resume.
+        Paused trials are STOPPED, but for those that deserve to go on where time or means ran out: like the running
+        ones they wait for a resume with more. If the search was interrupted, all do.
         """
         if not self.was_interrupted:
-            for number in sorted(self._scheduler.paused):
+            kept = self._scheduler.deserving if self.is_over else frozenset()
+            for number in sorted(self._scheduler.paused - kept):
                 self.end(number, Status.STOPPED)
         self._emit(SessionEnd(time=self._clock()))
 
@@ -234,6 +237,7 @@ class Engine:
             lambda trial: self._room.fits(self.trials[trial].family, running), self._is_closing
         )
         if number is not None:
+            self._emit(TrialTakenUp(trial=number, time=self._clock()))
             self._searcher.pause(number, is_paused=False)
             self._waiting.append(number)
         return number is not None
@@ -354,6 +358,8 @@ class Engine:
             self._decided.pop(event.trial, None)
             if isinstance(event, TrialEnd):
                 self._scheduler.leave(event.trial)
+            elif isinstance(event, TrialTakenUp):
+                self._scheduler.take_up(event.trial)
             elif isinstance(event, Measurement) and self._judge(event) is Verdict.END:
                 self._decided[event.trial] = self._end_status(event.fidelity)
 

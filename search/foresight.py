@@ -8,6 +8,14 @@ NEEDS = 4  # pairs, for a line and the spread around it
 DOUBT = 1.0  # standard errors; docs/log.md has what others lose and gain
 
 
+def most_going_on(count: int) -> int:
+    """How many of `count` trials at a rung may go on where it foretells nothing: all but the worst third.
+
+    A search that cannot tell its trials apart must not train them all.
+    """
+    return -(-2 * count // 3)
+
+
 class Foresight:
     """How well what trials reach at a rung foretells what they report next.
 
@@ -26,6 +34,11 @@ class Foresight:
         self._margin = None
 
     @property
+    def is_known(self) -> bool:
+        """Whether enough trials have gone on to learn from."""
+        return len(self._pairs) >= NEEDS
+
+    @property
     def margin(self) -> float:
         """How far behind, at the rung, a trial may be expected to catch up: `DOUBT` standard errors of the line.
 
@@ -36,7 +49,7 @@ class Foresight:
         return self._margin
 
     def _learned(self) -> float:
-        if len(self._pairs) < NEEDS:
+        if not self.is_known:
             return 0.0
         earlier, later = np.array(self._pairs).T
         from_mean = earlier - earlier.mean()

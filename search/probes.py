@@ -5,7 +5,6 @@ carried on to full fidelity: in proportion to the training, or for svm to its sq
 config starts from weights, random ones stand in for them: nothing is fetched or made, and it takes as long.
 """
 
-import itertools
 import random
 import time
 from pathlib import Path
@@ -13,7 +12,7 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from search.budget import Spend
+from search.forecast import forecast
 from search.plan import Plan
 from search.room import Room
 from spaces.errors import InputError
@@ -42,30 +41,41 @@ def estimate(plan: Plan, room: Room, cache: Path, probes: int) -> dict[str, Any]
     data = load_training(plan.data, cache)
     families: dict[str, Any] = {}
     with TemporaryDirectory() as folder:
-        weights = {} if plan.fake else stand_ins(plan, Path(folder))
         for family in plan.space.families:
             threads = room.shape(family).cpus
             try:
+                weights = {} if plan.fake else stand_ins(plan, family, Path(folder))
                 probed = [_probe(plan, family, number, data, threads, weights) for number in range(probes)]
             except (TrainingError, InputError) as error:
                 families[str(family)] = {"why_not": str(error)}
                 continue
-            seconds = [fmean(each) for each in zip(*probed, strict=True)]
-            families[str(family)] = {"seconds": seconds, "trial": mean_seconds(plan, seconds)}
+            families[str(family)] = {"seconds": [fmean(each) for each in zip(*probed, strict=True)]}
     if any("why_not" in values for values in families.values()):
         return {"families": families}
-    trial = {Family(name): values["trial"] for name, values in families.items()}
-    return {"families": families, **_whole(plan, room, trial)}
+    whole = forecast(plan, room, {Family(name): values["seconds"] for name, values in families.items()})
+    for name, trial in whole.pop("trial").items():
+        families[name]["trial"] = trial
+    return {"families": families, **whole}
 
 
-def stand_ins(plan: Plan, folder: Path) -> dict[str, Path]:
-    """Files of random weights in place of those that `plan` names, by `weights_key`, written to `folder`."""
+def stand_ins(plan: Plan, family: Family, folder: Path) -> dict[str, Path]:
+    """Files of random weights in place of those that `family` starts from, by `weights_key`, written to `folder`.
+
+    Raises:
+        InputError: If they cannot be written.
+    """
+    named = [(field, arch, weights) for field, arch, weights in plan.starting_weights if weights != "none"]
+    wanted = {(arch, weights) for field, arch, weights in named if field.startswith(f"{family}.")}
+    if not wanted:
+        return {}
     from trainables.weights import weights_key, write_random
 
-    wanted = {(arch, weights) for _, arch, weights in plan.starting_weights if weights != "none"}
     files = {arch: folder / f"{arch}.safetensors" for arch, _ in wanted}
-    for arch, path in files.items():
-        write_random(arch, path)
+    try:
+        for arch, path in files.items():
+            write_random(arch, path)
+    except OSError as error:
+        raise InputError(f"{folder}: random weights cannot be written ({error.strerror or error})") from error
     return {weights_key(arch, weights): files[arch] for arch, weights in wanted}
 
 
@@ -93,40 +103,6 @@ def carried_on(measured: list[float], scale: Fidelity, growth: int) -> list[floa
     first, second = (rung**growth for rung in scale.rungs[:2])
     slope = (measured[1] - measured[0]) / (second - first)
     return [measured[0], *(measured[1] + slope * (rung**growth - second) for rung in scale.rungs[1:])]
-
-
-def mean_seconds(plan: Plan, seconds: list[float]) -> float:
-    """What a trial takes on average, if the scheduler lets the share go on at each rung that it is meant to."""
-    share = {"asha": 1 / plan.fidelity.eta, "hyperband": 1 / plan.fidelity.eta, "median": 0.5, "none": 1.0}
-    steps = [seconds[0], *(later - sooner for sooner, later in itertools.pairwise(seconds))]
-    return sum(share[plan.scheduler] ** rung * step for rung, step in enumerate(steps))
-
-
-def _whole(plan: Plan, room: Room, trial: dict[Family, float]) -> dict[str, Any]:
-    """The whole search, if families are tried equally often and workers are never idle."""
-    budget, count = plan.budget, len(trial)
-    spent = Spend(0.0, 0.0)
-    for family, seconds in trial.items():
-        spent = spent.plus(seconds / count, room.shape(family))
-    by_cpus, by_gpus = spent.cpu_seconds / room.cpus, spent.gpu_seconds / room.gpus if room.gpus else 0.0
-    busy = max(by_cpus, by_gpus)  # seconds a trial adds to the search: whichever of the two is short decides
-    limits = [
-        budget.trials,
-        60 * budget.minutes / busy if budget.minutes else None,
-        budget.cpu_seconds / spent.cpu_seconds if budget.cpu_seconds else None,
-        budget.gpu_seconds / spent.gpu_seconds if budget.gpu_seconds and spent.gpu_seconds else None,
-        budget.cost / spent.cost(budget) if budget.cost and spent.cost(budget) else None,
-    ]
-    trials = min((limit for limit in limits if limit is not None), default=None)
-    if trials is None:
-        return {}  # patience or a target: nobody knows when it ends
-    whole = {
-        "trials": int(trials),
-        "seconds": trials * busy,
-        "cpu_seconds": trials * spent.cpu_seconds,
-        "gpu_seconds": trials * spent.gpu_seconds,
-    }
-    return whole | ({"cost": trials * spent.cost(budget)} if budget.cpu_price or budget.gpu_price else {})
 
 
 def estimate_lines(estimated: dict[str, Any], rungs: list[int]) -> list[str]:

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
+from search.foresight import most_going_on
 from search.scheduler import Asha, Rung, Verdict
 from spaces.fidelity import Fidelity
 
@@ -18,8 +19,9 @@ class Promotion(Asha):
     where none has does a new trial begin. So no worker continues a mediocre trial because it came first, and a trial
     that is passed over has its chance later.
 
-    Ours does not let all wait for it, since each costs a checkpoint: of those that are not among the best 1/eta of a
-    rung the best `MOST_WAITING` do. The next one would be taken up only if eta times as many more arrived, all worse.
+    Ours does not let all wait for it, since each costs a checkpoint: of those that do not deserve to go on the best
+    `MOST_WAITING` of each rung do, once its margin is known. With a fixed margin the next one would be taken up only if
+    eta times as many more arrived, all worse.
     """
 
     def __init__(
@@ -39,8 +41,11 @@ class Promotion(Asha):
     def promote(self, can_run: Callable[[int], bool], eager: bool) -> int | None:
         trial = next(filter(can_run, self._promotable(eager)), None)
         if trial is not None:
-            del self._paused[trial]
+            self.take_up(trial)
         return trial
+
+    def take_up(self, trial: int) -> None:
+        self._paused.pop(trial, None)
 
     def has_promotable(self, eager: bool) -> bool:
         return next(self._promotable(eager), None) is not None
@@ -54,9 +59,15 @@ class Promotion(Asha):
         return frozenset(self._paused)
 
     @property
+    def deserving(self) -> frozenset[int]:
+        return frozenset(self._promotable(eager=False))
+
+    @property
     def passed_over(self) -> frozenset[int]:
         found: list[int] = []
         for rung, entries in self._ranked():
+            if self._margin is None and not self._foresight[rung].is_known:
+                continue  # whom the margin will spare is not known yet
             behind = [trial for _, trial in entries[self._deserving(rung, entries, eager=False) :]]
             waiting = [trial for trial in behind if self._paused.get(trial) == rung]
             found += waiting[MOST_WAITING:]
@@ -77,7 +88,8 @@ class Promotion(Asha):
         if not quota or not margin:
             return quota
         bar = entries[quota - 1][0]
-        return sum(value + margin >= bar for value, _ in entries)
+        spared = sum(value + margin >= bar for value, _ in entries)
+        return spared if self._margin is not None else max(quota, min(spared, most_going_on(len(entries))))
 
     def _ranked(self) -> Iterator[tuple[Rung, list[tuple[float, int]]]]:
         """What was recorded at each rung, value and trial, best first."""

@@ -5,13 +5,12 @@ lie at fidelities, or at seconds spent. A resume rebuilds a scheduler by telling
 order.
 """
 
-import math
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from enum import Enum
 
-from search.foresight import NEEDS, Foresight
+from search.foresight import NEEDS, Foresight, most_going_on
 from spaces.family import Family
 from spaces.fidelity import Fidelity
 
@@ -57,6 +56,10 @@ class Scheduler(ABC):
         """Whether `promote` would take up a trial if all could run."""
         return False
 
+    def take_up(self, trial: int) -> None:
+        """Note that the paused `trial` goes on."""
+        return  # only promotion pauses
+
     def leave(self, trial: int) -> None:
         """Note that `trial` has ended."""
         return  # only paused trials need it
@@ -64,6 +67,11 @@ class Scheduler(ABC):
     @property
     def paused(self) -> frozenset[int]:
         """The trials that wait at a rung."""
+        return frozenset()
+
+    @property
+    def deserving(self) -> frozenset[int]:
+        """Those of the paused trials that `promote` would take up."""
         return frozenset()
 
     @property
@@ -127,8 +135,9 @@ class Asha(RungScheduler):
 
     Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020, section 3.2 and appendix: a trial
     that reaches a rung goes on if it is among the best 1/eta of all trials recorded there so far. Ours spares one that
-    would be among them with a margin more, since a single comparison is noisy; by default the margin is learned, for
-    each rung by itself, from how well the trials that went on were foretold by it (`Foresight`).
+    would be among them with a margin more, since a single comparison is noisy. By default the margin is learned, for
+    each rung by itself, from how well the trials that went on were foretold by it (`Foresight`): the first few all go
+    on, and then, however little a rung foretells, none of the worst third.
     """
 
     def __init__(
@@ -146,14 +155,21 @@ class Asha(RungScheduler):
         return super().report(trial, family, fidelity, value, seconds)
 
     def _judge(self, trial: int, rung: Rung, value: float) -> Verdict:
-        others, margin = self.rungs[rung], self._margin
-        if margin is None:
-            margin = math.inf if len(others) < NEEDS else self._foresight[rung].margin
-        keep = goes_on(value + margin, others, self._scale.eta)
+        others = self.rungs[rung]
+        keep = self._spares(value, others, rung)
         others.append(value)
         if keep:
             self._passed[trial].append((rung, value))
         return Verdict.GO_ON if keep else Verdict.END
+
+    def _spares(self, value: float, others: Sequence[float], rung: Rung) -> bool:
+        if self._margin is not None:
+            return goes_on(value + self._margin, others, self._scale.eta)
+        if len(others) < NEEDS:
+            return True
+        better = sum(other > value for other in others)
+        is_among_most = better < most_going_on(len(others) + 1)
+        return is_among_most and goes_on(value + self._foresight[rung].margin, others, self._scale.eta)
 
     def leave(self, trial: int) -> None:
         self._passed.pop(trial, None)

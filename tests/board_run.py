@@ -25,7 +25,7 @@ from trainables.metrics import score
 
 def searched_run(path: Path, cache: Path, steps: int = 10_000, **fields: Any) -> RunFolder:
     """A run at `path` of a plan with `fields`, left by its driver after `steps` reports."""
-    values = {"data": {"demo_images": 700, "protocol": {"balance": 60}}, "budget": {"trials": 6}, **fields}
+    values = {"data": {"demo_images": 700, "protocol": {"balance": 60}}, "budget": {"trials": 6}, "margin": 0, **fields}
     plan = validate_plan(values, "test")
     path.mkdir(parents=True)
     run = RunFolder(path)

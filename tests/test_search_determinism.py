@@ -86,10 +86,13 @@ def learned(run: Path) -> list[tuple[object, ...]]:
 def test_two_searches_by_one_worker_agree_whether_their_work_was_shared_already_or_not(fertune: CommandLine):
     """The first one finds nothing in the cache, the second one all; a third has another seed."""
     (fertune.folder / "plan.yaml").write_text(yaml.safe_dump(VALUES))
+    fertune.set("XDG_CACHE_HOME", str(fertune.folder / "cache"))
     for name, seed in (("cold", 0), ("warm", 0), ("other", 1)):
         fertune.json("search", "plan.yaml", "--name", name, "--set", f"seed={seed}", timeout=280)
     cold, warm, other = (learned(fertune.folder / "runs" / name) for name in ("cold", "warm", "other"))
-    assert fertune.json("status", "runs/warm")["cache_misses"] == 0
+    misses = [fertune.json("status", f"runs/{name}")["cache_misses"] for name in ("cold", "warm")]
+    assert misses[0] > 5
+    assert misses[1] == 0
     assert len(cold) > 24
     assert cold == warm
     assert cold != other

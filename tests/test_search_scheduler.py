@@ -91,13 +91,13 @@ def test_the_first_at_a_rung_all_go_on_where_the_margin_is_learned():
     assert verdicts == [GO_ON, GO_ON, GO_ON, GO_ON, END, GO_ON]
 
 
-def test_a_rung_that_foretells_stops_what_is_behind_and_one_that_does_not_stops_nobody():
+def test_a_rung_that_foretells_stops_what_is_behind_and_one_that_does_not_only_the_worst_third():
     firsts = (0.6, 0.7, 0.8, 0.9)
     told = [(value, value + 0.05) for value in firsts]
     untold = [(value, 1.5 - value) for value in firsts]
-    behind = [(0.75, 0.8), (0.5, 0.5)]
-    assert run_through(Asha(Fidelity(), margin=None), told + behind)[-2:] == [END, END]
-    assert run_through(Asha(Fidelity(), margin=None), untold + behind)[-2:] == [GO_ON, GO_ON]
+    behind = [(0.75, 0.8), (0.65, 0.6), (0.64, 0.6)]  # third of five, fifth of six, sixth of seven
+    assert run_through(Asha(Fidelity(), margin=None), told + behind)[-3:] == [END, END, END]
+    assert run_through(Asha(Fidelity(), margin=None), untold + behind)[-3:] == [GO_ON, END, END]
 
 
 def test_a_learned_margin_is_the_standard_error_carried_back_to_the_rung():

@@ -90,7 +90,7 @@ def test_paused_trials_are_bounded_and_the_same_model_is_found(monkeypatch):
 
 
 def test_when_the_minutes_are_over_paused_trials_are_stopped():
-    plan = plan_of(sampler="random", promotion=True, budget={"minutes": 5})
+    plan = plan_of(sampler="random", promotion=True, margin=0, budget={"minutes": 5})
     events = simulate(plan, SyntheticCurves(plan.fidelity).curve, CPUS)
     running = [record.trial for record in trials_of(events) if record.status is Status.RUNNING]
     assert 0 < len(running) <= 2  # one for each worker

@@ -1,5 +1,7 @@
 """Points, samplers and schedulers, through the engine."""
 
+from collections import Counter
+
 import pytest
 from engine_run import Run, plan_of, report, run_to_end
 from optuna.trial import TrialState
@@ -7,6 +9,7 @@ from optuna.trial import TrialState
 from results.leaderboard import trials_of
 from results.schema import Status, TrialEnd
 from search.scheduler import Verdict
+from search.strategies import MedianStopping
 from spaces.family import Family
 
 
@@ -63,7 +66,41 @@ def test_replay_rebuilds_the_rungs(tmp_path, strategy):
     first = run.session()
     run_to_end(first, 15)
     assert first._scheduler.rungs
-    assert run.session()._scheduler.rungs == first._scheduler.rungs
+    again = run.session()._scheduler
+    assert again.rungs == first._scheduler.rungs
+    assert again.paused == first._scheduler.paused
+    if not isinstance(again, MedianStopping):
+        assert {rung: each.margin for rung, each in again._foresight.items()} == {
+            rung: each.margin for rung, each in first._scheduler._foresight.items()
+        }
+
+
+def test_a_promoted_trial_goes_on_after_a_kill(tmp_path):
+    """What was taken up when the driver died is neither paused again nor passed over, however it ranks by then."""
+    run = Run(tmp_path, plan_of(budget={"trials": 60}, sampler="random", promotion=True, margin=0), concurrency=2)
+    first = run.session()
+    while not (taken := [each for each in first._live if first.trials[each].fidelity]):
+        assignment = first.suggest()
+        if assignment is not None and not assignment.recorded:
+            first.report(report(assignment.trial, 1, 0.9 - assignment.trial / 100))
+    again = run.session()
+    assert not again._scheduler.paused & set(taken)
+    assert {again.suggest().trial for _ in range(len(taken))} >= set(taken)
+
+
+def test_what_deserves_to_go_on_outlives_the_end_of_time(tmp_path):
+    run = Run(tmp_path, plan_of(budget={"minutes": 1}, sampler="random", promotion=True, margin=0), concurrency=8)
+    engine = run.session()
+    numbers = [engine.suggest().trial for _ in range(6)]
+    for number in numbers:
+        engine.report(report(number, 1, 0.5 + number / 100))
+    families = {number: engine.trials[number].family for number in numbers}
+    engine._past_seconds = 100.0  # the minute is over
+    engine.close()
+    assert engine.is_over
+    waiting = {each for each in numbers if engine.trials[each].status is Status.RUNNING}
+    by_family = Counter(families.values())
+    assert len(waiting) == sum(count // 3 for count in by_family.values())
 
 
 @pytest.mark.parametrize("strategy", [*STRATEGIES, {"scheduler": "hyperband"}, {"scheduler": "none"}])

@@ -174,11 +174,19 @@ def test_on_a_full_disk_nothing_is_shared(tmp_path, weights, monkeypatch):
     assert cache.counts == Counts()
 
 
-def test_of_views_that_find_no_room_a_process_holds_one(tmp_path):
+def test_of_views_that_find_no_room_a_process_holds_one(tmp_path, monkeypatch):
     cache = shared(tmp_path, limit=1)
     config = PLAIN.model_copy(update={"augment": 0.5})
     prefix = Prefix(network("resnet18", 5, "imagenet"), 1, config, TRAIN.images, CPU, cache, 2)
+    compute, held = prefix._activations, []
+
+    def activations(images, view):
+        held.append(len(prefix._opened))
+        return compute(images, view)
+
+    monkeypatch.setattr(prefix, "_activations", activations)
     batches = [prefix.batch(epoch, torch.arange(8)) for epoch in (0, 0, 1, 2)]
+    assert held == [0, 0, 0]  # none while another is made
     assert cache.counts[:2] == (0, 3)
     assert torch.equal(batches[0], batches[3])
     assert not torch.equal(batches[0], batches[2])

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from spaces.errors import InputError
 from trainables.draft import Draft
 from trainables.keys import Key
-from trainables.lease import Lease, is_held, locked
+from trainables.lease import Lease, is_at_work, locked
 from trainables.mapped import checked, checksum_of, identity, open_array
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
@@ -47,7 +47,7 @@ class Counts(NamedTuple):
         misses: Entries computed.
         bytes: Bytes of the entries found.
         seconds_saved: Seconds that computing what was found would have taken, less those that finding it took.
-        wait_seconds: Seconds of that finding in which another process was at it.
+        wait_seconds: Seconds in which another process was at an entry that was asked for.
     """
 
     hits: int = 0
@@ -242,7 +242,7 @@ class Cache:
         for folder in [path for path in self.folder.iterdir() if path.is_dir()]:
             if folder.name.startswith(_DRAFT):
                 name, _, token = folder.name.removeprefix(_DRAFT).rpartition("-")
-                if is_held(self.folder / f".{name}{_LEASE}", token):
+                if is_at_work(self.folder / f".{name}{_LEASE}", token):
                     drafts += _size(folder)
                 else:
                     shutil.rmtree(folder, ignore_errors=True)

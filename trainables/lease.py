@@ -80,18 +80,22 @@ class Lease:
             self.path.unlink()
 
 
-def is_held(path: Path, token: str | None = None) -> bool:
-    """Whether anybody holds the lease `path` now, or, if given, the holder of `token`."""
+def is_held(path: Path) -> bool:
+    """Whether anybody holds the lease `path` now, so that others wait."""
     holder = holder_of(path)
-    if not holder or (token is not None and holder.get("token") != token):
+    return bool(holder) and time.time() - float(holder["taken"]) < LONGEST and is_at_work(path, str(holder["token"]))
+
+
+def is_at_work(path: Path, token: str) -> bool:
+    """Whether the holder of `token` lives and nobody has taken over the lease `path`, however old it is."""
+    holder = holder_of(path)
+    if holder.get("token") != token:
         return False
     try:
         silent = time.time() - path.stat().st_mtime
     except FileNotFoundError:
         return False
-    if silent >= EXPIRY or time.time() - float(holder["taken"]) >= LONGEST:
-        return False
-    return holder.get("host") != platform.node() or _lives(int(holder["pid"]))
+    return silent < EXPIRY and (holder["host"] != platform.node() or _lives(int(holder["pid"])))
 
 
 def holder_of(path: Path) -> dict[str, str | float]:

@@ -108,8 +108,8 @@ class Prefix:
         view = epoch % self.views
         if view not in self._opened:
             # What found no room is in this process's memory: no more than one view of it at a time.
-            mapped = {known: found for known, found in self._opened.items() if isinstance(found.base, np.memmap)}
-            self._opened = {**mapped, view: self._activations(self._faces, view if self._is_varied else None)}
+            self._opened = {known: found for known, found in self._opened.items() if isinstance(found.base, np.memmap)}
+            self._opened[view] = self._activations(self._faces, view if self._is_varied else None)
         return self._tensor(self._opened[view][picked.cpu().numpy()])
 
     def plain(self, images: Images, size: int) -> Iterator[Tensor]:

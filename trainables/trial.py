@@ -39,15 +39,14 @@ def _cache(job: Job) -> Cache | None:
 
 
 @lru_cache(maxsize=1)
-def _faces(data_of_job: str) -> tuple[TrainingData, Counts]:
+def _faces(data_of_job: str) -> tuple[TrainingData, Cache | None]:
     job = Job.model_validate_json(data_of_job)
     cache = _cache(job)
-    data = training_data(job.data, job.cache, job.fingerprint, job.split, cache)
-    return data, Counts() if cache is None else cache.counts
+    return training_data(job.data, job.cache, job.fingerprint, job.split, cache), cache
 
 
-def _training_data(job: Job) -> tuple[TrainingData, Counts]:
-    """The faces of `job`, kept in this process for the next trial, and what the cache did when they were asked for."""
+def _training_data(job: Job) -> tuple[TrainingData, Cache | None]:
+    """The faces of `job`, kept in this process for the next trial, and the cache that was asked for them, if any."""
     return _faces(job.model_dump_json())  # a job cannot be hashed
 
 
@@ -157,10 +156,11 @@ class Trial(tune.Trainable):
             if latest == self.job.scale.maximum:
                 return report
         hits = _faces.cache_info().hits
-        data, counts = _training_data(self.job)
+        data, asked = _training_data(self.job)
         self.cache_hit = _faces.cache_info().hits > hits
-        if self.cache is not None and not self.cache_hit:
-            self.cache.counts = self.cache.counts.plus(counts)
+        if self.cache is not None and asked is not None and not self.cache_hit:
+            self.cache.counts = self.cache.counts.plus(asked.counts)
+            self.cache.computing += asked.computing
         job = self.job
         weights = {key: local_copy(location, job.cache) for key, location in job.weights.items()}
         self.learner = self._build(
