@@ -1,6 +1,7 @@
 """What trials that share their work cost against trials that each start from nothing.
 
-Four figures, each side in a process of its own, in turn, medians over the repeats:
+Four figures, each side in a process of its own, in turn and every other time in the opposite order, medians over the
+repeats:
 
 1. The same fixed list of configs (a third each of svm, forest and resnets of which the head or the last stage is
    trained, on `faces` weights), every one to full fidelity, with sharing on, nothing shared yet, and off: seconds, and
@@ -21,7 +22,6 @@ import argparse
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -34,9 +34,11 @@ from typing import Any
 
 import numpy as np
 import psutil
+from sharing_report import report
 
 WORKERS = 2
 LONG_SECONDS = 5.0
+SIDES = ("on", "off", "whole-on", "whole-off", "alone", "fake")
 FEATURES = [
     {"kind": "hog", "hog_signed": True, "pca": 128, "flip": True},
     {"kind": "hog+lbp", "hog_signed": True, "pca": 128, "flip": True},
@@ -255,64 +257,23 @@ def main() -> None:
         print(json.dumps(side(arguments)))
         return
     with tempfile.TemporaryDirectory(prefix="sh-", dir="/tmp") as folder:
-        report(arguments, Path(folder))
+        run_all(arguments, Path(folder))
 
 
-def report(arguments: argparse.Namespace, folder: Path) -> None:
+def run_all(arguments: argparse.Namespace, folder: Path) -> None:
+    """Run every side as often as asked, in turn and, every other time, in the opposite order; print the figures."""
     data = measure("prepare", arguments, folder)
     print(
         f"{os.cpu_count()} cores, {WORKERS} workers, n = {arguments.repeats}, {data['train']} training faces, "
         f"{data['validation']} validation faces, rungs 1, 3, 9",
         flush=True,
     )
-    sides = ["on", "off", "whole-on", "whole-off"]
-    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
-    for _ in range(arguments.repeats):
-        for name in sides:
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in SIDES}
+    for repeat in range(arguments.repeats):
+        for name in SIDES if repeat % 2 == 0 else reversed(SIDES):
             runs[name].append(measure(name, arguments, folder))
-    compare(f"{arguments.configs} configs, head or last stage", runs["on"], runs["off"])
-    compare(f"{arguments.whole_configs} resnets as a whole", runs["whole-on"], runs["whole-off"])
-    for run in runs["on"]:
-        work, total, count = run["long"]
-        whole = 1 - run["work"] / (WORKERS * run["seconds"])
-        part = f"{1 - work / total:.1%}" if count else "-"
-        print(
-            f"not training or predicting: {whole:.1%} of the workers' seconds; "
-            f"of {count} trials of {LONG_SECONDS:g} s and longer {part}"
-        )
-    report_starts(runs["on"])
-    single = measure("alone", arguments, folder)["peak"]
-    on, off = (statistics.median(run["peak"] for run in runs[name]) / 1e9 for name in ("on", "off"))
-    print(
-        f"peak memory of the tree: {on:.2f} GB with sharing on, {off:.2f} GB off; "
-        f"one trial alone {single / 1e9:.2f} GB, times {WORKERS} workers {WORKERS * single / 1e9:.2f} GB"
-    )
-    many = measure("fake", arguments, folder)
-    first, last = many["driver"]
-    print(
-        f"{arguments.fake_trials} fake trials of 50 ms: {many['seconds']:.1f} s, driver {first / 1e6:.0f} MB at the "
-        f"first measurement and {last / 1e6:.0f} MB at the end, run folder {many['bytes'] / 1e6:.1f} MB"
-    )
-
-
-def report_starts(runs: list[dict[str, Any]]) -> None:
-    """Print how long a warm worker takes from hand-out to first batch, what it computes for others left out."""
-    families = sorted({family for run in runs for family in run["starts"]})
-    for family in families:
-        starts = [seconds for run in runs for seconds in run["starts"].get(family, ())]
-        print(
-            f"from hand-out to first batch in a warm worker, {family}: "
-            f"median {1000 * statistics.median(starts):.0f} ms of {len(starts)} trials, "
-            f"{np.mean(np.array(starts) <= 0.1):.0%} within 100 ms"
-        )
-
-
-def compare(what: str, on: list[dict[str, Any]], off: list[dict[str, Any]]) -> None:
-    """Print the seconds of both sides, their ratio and the best accuracies."""
-    seconds = [statistics.median(run["seconds"] for run in runs) for runs in (on, off)]
-    print(f"{what}: {seconds[0]:.1f} s with sharing on, {seconds[1]:.1f} s off, ratio {seconds[1] / seconds[0]:.2f}")
-    best = ["/".join(f"{run['accuracy']:.4f}" for run in runs) for runs in (on, off)]
-    print(f"  best validation accuracy {best[0]} on, {best[1]} off; shared: {on[0]['shared']}", flush=True)
+            print(f"{name} has run, {repeat + 1} of {arguments.repeats}", file=sys.stderr, flush=True)
+    report(arguments, runs, WORKERS, LONG_SECONDS)
 
 
 if __name__ == "__main__":
