@@ -8,7 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from results.journal import Journal, read_events
-from results.schema import Event, Measurement, Preparation, SessionEnd, SessionStart, Status, TrialEnd, TrialStart
+from results.schema import (
+    Event,
+    Measurement,
+    Preparation,
+    SessionEnd,
+    SessionStart,
+    Status,
+    TrialEnd,
+    TrialStart,
+    TrialTakenUp,
+)
 from spaces.errors import InputError
 from spaces.family import Family
 
@@ -51,7 +61,8 @@ ends = st.builds(
 )
 sessions = st.builds(SessionStart, time=seconds) | st.builds(SessionEnd, time=seconds)
 preparations = st.builds(Preparation, time=seconds, cpu_seconds=seconds, gpu_seconds=seconds)
-sequences = st.lists(sessions | preparations | starts | measurements | ends, max_size=4)
+taken_up = st.builds(TrialTakenUp, time=seconds, trial=trials)
+sequences = st.lists(sessions | preparations | taken_up | starts | measurements | ends, max_size=4)
 
 
 def write(path: Path, events: list[Event]) -> None:
