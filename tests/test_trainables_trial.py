@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import trainables.shared_features as features_module
+import trainables.trial as trial_module
 from spaces.features import FeatureConfig
 from spaces.fidelity import Fidelity
 from spaces.svm import SvmConfig
@@ -97,7 +98,8 @@ def test_the_faces_are_one_memory_mapped_copy_and_those_of_the_protocol(tmp_path
     trial = Trial(tune_config(tmp_path, cache, cache_bytes=10**9))
     trial.advance()
     _faces.cache_clear()
-    found, counts = _training_data(trial.job)
+    found, asked = _training_data(trial.job)
+    counts = asked.counts
     assert (counts.hits, counts.misses) == (1, 0)
     assert counts.bytes > found.train.images.nbytes + found.validation.images.nbytes
     for mine, its in ((found.train, seen.train), (found.validation, seen.validation)):
@@ -109,6 +111,22 @@ def test_the_faces_are_one_memory_mapped_copy_and_those_of_the_protocol(tmp_path
         assert mine.names == its.names
         assert mine.names[1:3] == its.names[1:3]
         assert mine.names[1:3] != its.names[:2]
+
+
+def test_the_making_of_the_faces_is_not_part_of_the_start(tmp_path, cache, monkeypatch):
+    made = trial_module.training_data
+
+    def slowly(data, folder, fingerprint, split, shared):
+        found = made(data, folder, fingerprint, split, shared)
+        time.sleep(3)
+        shared.computing += 3
+        return found
+
+    monkeypatch.setattr(trial_module, "training_data", slowly)
+    _faces.cache_clear()
+    values = tune_config(tmp_path, cache, cache_bytes=10**9) | {"handed": time.time()}
+    assert Trial(values).advance()["start_seconds"] < 3
+    _faces.cache_clear()
 
 
 def test_the_time_until_training_begins_is_reported(tmp_path, cache):
