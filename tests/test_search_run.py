@@ -201,7 +201,7 @@ def test_paused_trials_are_taken_up_from_their_checkpoints(fertune: CommandLine)
 def test_paused_trials_do_not_fill_the_disk(fertune: CommandLine):
     """The search ends, with its target, when the first of 27 trials has been promoted thrice."""
     plan = write_plan(fertune.folder, 200, 0.05)
-    strategy = ("promotion=true", "rungs=shared", "sampler=random", "models=2", "budget.target=0.3")
+    strategy = ("promotion=true", "margin=0", "rungs=shared", "sampler=random", "models=2", "budget.target=0.3")
     outcome = fertune.json("search", plan, "--name", "bounded", *(f"--set={each}" for each in strategy), timeout=500)
     assert outcome["trials"] < 200
     run = fertune.folder / "runs" / "bounded"
