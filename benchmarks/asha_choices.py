@@ -46,7 +46,7 @@ def outcome(plan: Plan, curve_of: CurveOf, workers: int) -> tuple[float, bool, i
     def at_the_end(record: TrialRecord) -> float:
         return curve_of(parse_config(record.config)).val_accuracy[-1]
 
-    # What promotion has passed over is still RUNNING when the time is over.
+    # Promotion leaves RUNNING what deserved to go on when the time was over.
     ended = [
         record for record in records if record.status is not Status.RUNNING or (plan.promotion and record.fidelity)
     ]

@@ -104,12 +104,12 @@ class Engine:
     @property
     def incumbent(self) -> TrialRecord | None:
         """The best trial at full fidelity, None while there is none."""
-        return self._ledger.incumbent
+        return self._ledger.patience.incumbent
 
     @property
     def waited(self) -> int:
         """How many trials ended since the incumbent was found."""
-        return self._ledger.waited
+        return self._ledger.patience.waited
 
     @property
     def ended(self) -> int:

@@ -17,6 +17,7 @@ class Ledger:
     Attributes:
         trials: All trials so far, by number.
         spend: What they have spent up to their last measurements, and what was made before them.
+        patience: The incumbent, and how many trials ended since it was found.
     """
 
     def __init__(self, goals: Goals, shape: Callable[[Family], Shape]) -> None:
@@ -27,20 +28,10 @@ class Ledger:
             shape: Gives the CPUs and GPUs that a trial of a family occupies, for journals that do not say it.
         """
         self._shape = shape
-        self._patience = Patience(goals)
+        self.patience = Patience(goals)
         self._events: defaultdict[int, list[Event]] = defaultdict(list)
         self.trials: dict[int, TrialRecord] = {}
         self.spend = Spend(0.0, 0.0)
-
-    @property
-    def incumbent(self) -> TrialRecord | None:
-        """The best trial at full fidelity, None while there is none."""
-        return self._patience.incumbent
-
-    @property
-    def waited(self) -> int:
-        """How many trials ended since the incumbent was found."""
-        return self._patience.waited
 
     @property
     def ended(self) -> int:
@@ -64,4 +55,4 @@ class Ledger:
             self.spend = self.spend.plus(record.seconds - before, occupied)
         self.trials[event.trial] = record
         if isinstance(event, TrialEnd):
-            self._patience.end(record)
+            self.patience.end(record)

@@ -28,7 +28,7 @@ def status_of(run: RunFolder) -> dict[str, Any]:
     ledger = Ledger(plan.goals, _shape(run, plan))
     for event in events:
         ledger.apply(event)
-    records, best = list(ledger.trials.values()), ledger.incumbent
+    records, best = list(ledger.trials.values()), ledger.patience.incumbent
     return {
         "run": run.location,
         "active": is_driven(run),
@@ -40,7 +40,7 @@ def status_of(run: RunFolder) -> dict[str, Any]:
         "seconds": searching_seconds(events),
         **ledger.spend._asdict(),
         **shared(records)._asdict(),
-        "without_improvement": ledger.waited,
+        "without_improvement": ledger.patience.waited,
         "budget": plan.budget.model_dump(mode="json"),
         "incumbent": record_json(best) if best else None,
     }

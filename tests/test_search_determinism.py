@@ -86,7 +86,7 @@ def learned(run: Path) -> list[tuple[object, ...]]:
 def test_two_searches_by_one_worker_agree_whether_their_work_was_shared_already_or_not(fertune: CommandLine):
     """The first one finds nothing in the cache, the second one all; a third has another seed."""
     (fertune.folder / "plan.yaml").write_text(yaml.safe_dump(VALUES))
-    fertune.set("XDG_CACHE_HOME", str(fertune.folder / "cache"))
+    fertune.set("FERTUNE_CACHE", str(fertune.folder / "cache"))
     for name, seed in (("cold", 0), ("warm", 0), ("other", 1)):
         fertune.json("search", "plan.yaml", "--name", name, "--set", f"seed={seed}", timeout=280)
     cold, warm, other = (learned(fertune.folder / "runs" / name) for name in ("cold", "warm", "other"))

@@ -155,8 +155,8 @@ def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
 
 def write_random(backbone: str, path: Path) -> None:
     """Write random weights from which networks and embeddings of `backbone` can start, as a `.safetensors` file."""
-    is_trained = backbone in get_args(Arch)
-    net = random_net(cast(Arch, backbone), seed=0) if is_trained else embedding_net(backbone)[0]
+    is_arch = backbone in get_args(Arch)  # whose embedding nets are empty until loaded
+    net = random_net(cast(Arch, backbone), seed=0) if is_arch else embedding_net(backbone)[0]
     write_tensors(net.state_dict(), path)
 
 
