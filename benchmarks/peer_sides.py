@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from peer_trial import Setting, advance, build, flat_domains, train
+from peer_trial import WORKERS, Setting, advance, build, flat_domains, train
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from spaces.domain import FloatRange, IntRange
@@ -20,8 +20,6 @@ from spaces.tree import RandomDraw
 from trainables.data.faceset import Faces
 from trainables.metrics import score
 from trainables.threads import limit_threads
-
-WORKERS = 2
 
 
 def ours(setting: Setting, until: float) -> None:

@@ -26,6 +26,7 @@ from trainables.threads import limit_threads
 from trainables.weights import weights_key
 
 PLAN, LOG = "plan.yaml", "log.jsonl"
+WORKERS = 2
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Setting:
         """The setting whose plan lies in `folder`; parses and pretrains what is not in the cache yet."""
         plan = read_plan(folder / PLAN)
         faces = load_pretraining(plan.data, cache_folder())
-        return cls(folder, plan, pretrained(plan.pretraining, faces, cache_folder(), 1))
+        return cls(folder, plan, pretrained(plan.pretraining, faces, cache_folder(), WORKERS))
 
     def data(self) -> TrainingData:
         return load_training(self.plan.data, cache_folder())

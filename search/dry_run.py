@@ -63,7 +63,7 @@ def outline(plan: Plan, available: dict[str, float], cache: Path, probes: int) -
         "first_seconds": plan.first_seconds if plan.rungs == "seconds" else None,
         "objectives": list(plan.objectives),
         "constraints": list(plan.constraints),
-        "warm_start": [str(path) for path in plan.warm_start],
+        "warm_start": list(plan.warm_start),
         "margin": plan.margin,
         "startup_trials": plan.startup_trials,
         "pretraining": plan.pretraining.arch if plan.needs_pretraining and not plan.fake else None,

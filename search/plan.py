@@ -1,7 +1,6 @@
 """The plan, which says everything about a search; `plan_file` reads it from YAML and saves it with the run."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -63,8 +62,9 @@ class Plan(Section):
         objectives: What is optimized, of val_accuracy, val_macro_f1, val_log_loss, latency_ms (to predict one face) and
             model_mb. Rungs, incumbent and winner go by the first; several give a Pareto front.
         constraints: Limits such as `latency_ms <= 20`. A trial that breaks one cannot win, and TPE avoids its like.
-        warm_start: Earlier runs to learn from. Their best trial of each family is tried first; their other trials tell
-            the sampler where to look: on the same data and rungs like trials of this run, otherwise below all of them.
+        warm_start: Earlier runs to learn from, paths or URLs. Their best trial of each family is tried first; their
+            other trials tell the sampler where to look: on the same data and rungs like trials of this run, otherwise
+            by their order alone.
         scheduler: `asha` lets only the best 1/eta at a rung go on: for budgets that cannot train most trials to the
             end. `hyperband` judges some trials from a later rung on: where nobody knows how much early figures say.
             `median` stops the worse half: gentler, where early figures say little of late ones. `none` trains every
@@ -99,7 +99,7 @@ class Plan(Section):
     sampler: Sampler = "tpe"
     objectives: tuple[Objective, ...] = ("val_accuracy",)
     constraints: tuple[str, ...] = ()
-    warm_start: tuple[Path, ...] = ()
+    warm_start: tuple[str, ...] = ()
     scheduler: SchedulerName = "asha"
     promotion: bool = False
     rungs: Rungs = "family"

@@ -64,7 +64,7 @@ def absolute(plan: Plan) -> Plan:
             "data": data,
             "space": space.model_copy(update={**updates, "resnet": resnet}),
             "points": tuple(_absolute_point(point) for point in plan.points),
-            "warm_start": tuple(path.expanduser().resolve() for path in plan.warm_start),
+            "warm_start": tuple(_absolute(path) for path in plan.warm_start),
             "pretraining": plan.pretraining.model_copy(update={"weights": start}),
         }
     )

@@ -12,13 +12,16 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, TPESampler
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
+from spaces.domain import FloatRange, IntRange
 from spaces.family import Family
 from spaces.grid import grid_of
 from spaces.joint import JointSpace
 from spaces.points import parameters
+from spaces.tree import domains_of, parameters_of
 
 # Of a network, what its frozen stages and the views of faces before them depend on.
 _PREFIX_FIELDS = ("arch", "weights", "stem", "image_size", "unfreeze", "augment", "erasing")
@@ -49,16 +52,17 @@ class FamilyStudies(Proposals):
     """
 
     def __init__(
-        self, space: JointSpace, sampler: Callable[[int], BaseSampler], seed: int, startup_trials: int
+        self, space: JointSpace, sampler: Callable[[Family, int], BaseSampler], seed: int, startup_trials: int
     ) -> None:
-        """Begin with empty studies; `sampler` makes that of a family from a seed."""
+        """Begin with empty studies; `sampler` makes that of a family, from a seed."""
         self._space = space
         self._families = list(space.families)
         allocator = TPESampler(constant_liar=True, n_startup_trials=startup_trials, seed=seed)
         self._allocator = optuna.create_study(sampler=allocator, direction="maximize")
         self._studies = {
-            family: optuna.create_study(sampler=sampler(seed + 1 + place), direction="maximize")
+            family: optuna.create_study(sampler=sampler(family, seed + 1 + place), direction="maximize")
             for place, family in enumerate(Family)
+            if family in space.families
         }
         self._running: dict[int, tuple[optuna.Trial, optuna.Trial, optuna.Study]] = {}
 
@@ -168,14 +172,42 @@ def _shared_by(config: dict[str, Any]) -> str:
     return str([(name.removeprefix(f"{family}."), config[name]) for name in names])
 
 
-def gp(seed: int) -> BaseSampler:
-    """A Gaussian process; it learns from trials at full fidelity alone."""
-    return GPSampler(seed=seed, warn_independent_sampling=False)
+def gp(space: JointSpace, startup_trials: int, family: Family, seed: int) -> BaseSampler:
+    """A Gaussian process for `family`; it learns from trials at full fidelity alone, of which it needs its share."""
+    startup_trials = -(-startup_trials // len(space.families))
+    return GPSampler(seed=seed, n_startup_trials=startup_trials, warn_independent_sampling=False)
 
 
-def cmaes(seed: int) -> BaseSampler:
-    """CMA-ES over the numbers, TPE over the choices; a stopped trial counts with its last measurement."""
-    choices = TPESampler(seed=seed, constant_liar=True, multivariate=False)
-    return CmaEsSampler(
-        seed=seed, independent_sampler=choices, warn_independent_sampling=False, consider_pruned_trials=True
-    )
+def cmaes(space: JointSpace, family: Family, seed: int) -> BaseSampler:
+    """CMA-ES over the numbers of `family`, TPE over the choices; a stopped trial counts with its last measurement."""
+    domains = domains_of(space, family)
+    numbers = dict[str, BaseDistribution]()
+    for name in (parameter.name for parameter in parameters_of(space, family) if not parameter.when):
+        domain = domains[name]
+        if not isinstance(domain, tuple) and domain.low < domain.high:
+            numbers[name] = _distribution(domain)
+    return _CmaEsOverNumbers(numbers, seed)
+
+
+def _distribution(domain: FloatRange | IntRange) -> BaseDistribution:
+    if isinstance(domain, FloatRange):
+        return FloatDistribution(domain.low, domain.high, log=domain.log)
+    return IntDistribution(domain.low, domain.high, log=domain.log)
+
+
+class _CmaEsOverNumbers(CmaEsSampler):
+    """CMA-ES over given parameters, which all trials have.
+
+    Optuna's own takes those that all completed trials share. These change as trials complete, upon which it gives up;
+    and it fails where a stopped trial lacks one of them.
+    """
+
+    def __init__(self, numbers: dict[str, BaseDistribution], seed: int) -> None:
+        choices = TPESampler(seed=seed, constant_liar=True, multivariate=False)
+        super().__init__(
+            seed=seed, independent_sampler=choices, warn_independent_sampling=False, consider_pruned_trials=True
+        )
+        self._numbers = numbers
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._numbers

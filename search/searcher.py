@@ -12,6 +12,7 @@ import random
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from results.schema import Measurement, Status
 from search.plan import Plan
 from search.proposals import FamilyStudies, Grid, Proposals, cmaes, gp
 from search.study_file import StudyFile
-from search.tpe import WindowedTPE
+from search.tpe import PLACE, WindowedTPE
 from search.warm_start import EarlierTrial
 from spaces.family import Family
 from spaces.forest import ForestConfig
@@ -207,7 +208,7 @@ class Searcher:
                 distributions=fixed.distributions,
                 intermediate_values={} if self._is_multiple else trial.reports,
                 value=None if self._is_multiple else last,
-                user_attrs={"earlier": True},
+                user_attrs={"earlier": True} if trial.place is None else {"earlier": True, PLACE: trial.place},
                 constraints=trial.violations,
             )
         )
@@ -269,7 +270,8 @@ def _proposals(plan: Plan, seed: int, points: int) -> Proposals | None:
         is_sure = plan.scheduler == "none" and plan.budget.is_trials_alone
         return Grid(plan.space, plan.seed, sure=(plan.budget.trials or 0) - points if is_sure else 0)
     if plan.sampler in ("gp", "cmaes"):
-        return FamilyStudies(plan.space, gp if plan.sampler == "gp" else cmaes, seed, plan.startup_trials)
+        sampler = partial(gp, plan.space, plan.startup_trials) if plan.sampler == "gp" else partial(cmaes, plan.space)
+        return FamilyStudies(plan.space, sampler, seed, plan.startup_trials)
     return None
 
 

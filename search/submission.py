@@ -17,7 +17,7 @@ from spaces.errors import InputError
 from trainables.storage import is_url, join
 
 _NAMED = ("none", "imagenet", "faces", "demo")
-_MAY_BE_URLS = ("--runs", "data.source")
+_MAY_BE_URLS = ("--runs", "data.source", "warm_start")
 
 
 def submit(plan: Plan, name: str, runs: str, jobs: Jobs, variables: Mapping[str, str]) -> tuple[JobView, int]:
@@ -87,4 +87,4 @@ def _paths(plan: Plan) -> Iterator[tuple[str, str]]:
     for field, _, weights in plan.starting_weights:
         yield f"space.{field.partition('.')[0]} weights", weights
     yield "pretraining.weights", plan.pretraining.weights
-    yield from (("warm_start", str(path)) for path in plan.warm_start)
+    yield from (("warm_start", path) for path in plan.warm_start)

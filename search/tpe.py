@@ -23,6 +23,9 @@ LATEST = 60  # of each family
 Rank = tuple[bool, bool, float, float]
 
 _FAMILY = "family"
+# The attribute of trials of another run whose values do not compare with this one's: the share of trials that were
+# better there.
+PLACE = "place"
 
 
 class WindowedTPE(BaseSampler):
@@ -98,9 +101,15 @@ class WindowedTPE(BaseSampler):
         return not self._has_started
 
     def _trials(self, study: Study) -> list[FrozenTrial]:
-        """The trials of `study`, those that wait at a rung as if they had been stopped there."""
+        """The trials of `study`, those that wait at a rung as if they had been stopped there.
+
+        Those that have a place of another run stand where they would if they had it among the trials of this one
+        (a transfer by quantiles, as Salinas, Shen and Perrone, "A Quantile-based Approach for Hyperparameter Transfer
+        Learning", ICML 2020, do for Gaussian processes): they are among the best here if they were there.
+        """
         trials = study.get_trials(deepcopy=False)
-        return [_stopped(each) if each.number in self._paused else each for each in trials]
+        shown = [_stopped(each) if each.number in self._paused else each for each in trials]
+        return _placed(shown, self._ranks) if len(study.directions) == 1 else shown
 
     def _seen(self, study: Study, trial: FrozenTrial) -> Study:
         """What TPE may see of `study` for the suggestion of `trial`."""
@@ -155,11 +164,38 @@ def window(trials: Sequence[FrozenTrial], ranks: dict[int, Rank]) -> list[Frozen
         elif trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
             ended.append(trial)
             latest[trial.params[_FAMILY]].append(trial)
-            if trial.number not in ranks:
-                ranks[trial.number] = _rank(trial)
-    best = heapq.nlargest(BEST, ended, key=lambda trial: ranks[trial.number])
+    best = heapq.nlargest(BEST, ended, key=lambda trial: _known(trial, ranks))
     chosen = [*running, *best, *(each for some in latest.values() for each in some)]
     return [each for _, each in sorted({trial.number: trial for trial in chosen}.items())]
+
+
+def _placed(trials: list[FrozenTrial], ranks: dict[int, Rank]) -> list[FrozenTrial]:
+    """`trials`, those with a place looking as the trial of this run at that place does, which all others rank."""
+    strangers = [trial for trial in trials if PLACE in trial.user_attrs]
+    if not strangers:
+        return trials
+    own = [trial for trial in trials if trial.state.is_finished() and PLACE not in trial.user_attrs]
+    own = [trial for trial in own if trial.state is not TrialState.FAIL]
+    own.sort(key=lambda trial: _known(trial, ranks), reverse=True)
+    if not own:
+        return trials
+    shown = {trial.number: _like(trial, own[int(trial.user_attrs[PLACE] * len(own))]) for trial in strangers}
+    for number in shown:
+        ranks.pop(number, None)  # it ranks anew with every trial of this run
+    return [shown.get(trial.number, trial) for trial in trials]
+
+
+def _like(trial: FrozenTrial, model: FrozenTrial) -> FrozenTrial:
+    """`trial` as if it had ended as `model` did, with the same values."""
+    shown = copy.copy(trial)
+    shown.state, shown.values, shown.intermediate_values = model.state, model.values, model.intermediate_values
+    return shown
+
+
+def _known(trial: FrozenTrial, ranks: dict[int, Rank]) -> Rank:
+    if trial.number not in ranks:
+        ranks[trial.number] = _rank(trial)
+    return ranks[trial.number]
 
 
 def _rank(trial: FrozenTrial) -> Rank:

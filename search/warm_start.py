@@ -9,11 +9,12 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from results.leaderboard import TrialRecord, ranked, trials_in
 from results.run_folder import RunFolder, write_whole
 from results.schema import Status
+from search.place import open_run
 from search.plan import Plan
 from spaces.errors import InputError
 from spaces.points import point_of
 
-# A fidelity below every rung: Optuna ranks what was measured there below all that this run measures itself.
+# A fidelity below every rung: what was measured there compares with nothing that this run measures itself.
 BELOW_ALL = 0
 
 
@@ -25,6 +26,7 @@ class EarlierTrial(BaseModel):
         status: How it ended; STOPPED for all trials on other data or another scale of fidelities.
         reports: What it measured, by fidelity; on other data or another scale its last value, at `BELOW_ALL`.
         is_point: Whether it is the best of its family in its run, and so among the first to be tried.
+        place: On other data or another scale, the share of its run's trials that are better; None elsewhere.
         violations: By how much its last measurement breaks each of this run's constraints.
     """
 
@@ -34,6 +36,7 @@ class EarlierTrial(BaseModel):
     status: Status
     reports: dict[int, float]
     is_point: bool
+    place: float | None = None
     violations: dict[str, float] = {}
 
 
@@ -62,20 +65,25 @@ def earlier_trials(plan: Plan, run: RunFolder, fingerprint: str, split: str) -> 
         except ValueError as error:
             raise InputError(f"{run.warm_start}: cannot read what the run learned from earlier ones") from error
     found, sentences = [], []
-    for path in plan.warm_start:
-        earlier = RunFolder.existing(path)
-        records = [record for record in trials_in([earlier]) if record.measurements]
-        measured = [record for record in records if plan.goals.has_values(record.measurements[-1])]
-        is_alike = _is_alike(plan, earlier, fingerprint, split)
-        trials = list(_translated(plan, ranked(measured, plan.goals), is_alike))
+    for location in plan.warm_start:
+        with open_run(location) as earlier:
+            trials, sentence = _learned_from(plan, earlier, fingerprint, split)
         found += trials
-        kind = "the same data and rungs" if is_alike else "other data or rungs: they rank below this run's own trials"
-        lacking = len(records) - len(measured)
-        unknown = f"; {lacking} more did not measure {plan.goals.describe()}" if lacking else ""
-        count = f"{len(trials)} of {len(measured)} trials lie in this space"
-        sentences.append(f"warm start from {path}: {count}; {kind}{unknown}")
+        sentences.append(f"warm start from {location}: {sentence}")
     write_whole(run.warm_start, json.dumps(_TRIALS.dump_python(found, mode="json")))
     return found, sentences
+
+
+def _learned_from(plan: Plan, earlier: RunFolder, fingerprint: str, split: str) -> tuple[list[EarlierTrial], str]:
+    """The trials of `earlier` in the space of `plan`, and how many they are and what they are good for."""
+    records = [record for record in trials_in([earlier]) if record.measurements]
+    measured = [record for record in records if plan.goals.has_values(record.measurements[-1])]
+    is_alike = _is_alike(plan, earlier, fingerprint, split)
+    trials = list(_translated(plan, ranked(measured, plan.goals), is_alike))
+    kind = "the same data and rungs" if is_alike else "other data or rungs: the sampler learns from their order alone"
+    lacking = len(records) - len(measured)
+    unknown = f"; {lacking} more did not measure {plan.goals.describe()}" if lacking else ""
+    return trials, f"{len(trials)} of {len(measured)} trials lie in this space; {kind}{unknown}"
 
 
 def _is_alike(plan: Plan, earlier: RunFolder, fingerprint: str, split: str) -> bool:
@@ -88,7 +96,7 @@ def _is_alike(plan: Plan, earlier: RunFolder, fingerprint: str, split: str) -> b
 def _translated(plan: Plan, records: list[TrialRecord], is_alike: bool) -> Iterator[EarlierTrial]:
     """The trials of `records`, best first, that the space of `plan` holds."""
     families = set()
-    for record in records:
+    for better, record in enumerate(records):
         try:
             config = point_of(plan.space, record.config)
         except ValueError:
@@ -103,6 +111,7 @@ def _translated(plan: Plan, records: list[TrialRecord], is_alike: bool) -> Itera
             status=record.status if is_alike and is_ended else Status.STOPPED,
             reports=reports if is_alike else {BELOW_ALL: last},
             is_point=record.family not in families and is_eligible,
+            place=None if is_alike else better / len(records),
             violations=dict(zip(plan.goals.constraints, violations, strict=True)),
         )
         families |= {record.family} if is_eligible else set()

@@ -1,5 +1,7 @@
 """Samplers, objectives and earlier runs: what the searcher suggests and what its study is told."""
 
+import statistics
+
 import pytest
 from engine_run import Run, plan_of, report, run_to_end
 from optuna.trial import TrialState
@@ -49,6 +51,20 @@ def test_each_family_has_a_study_and_one_worker_repeats_itself(sampler):
     assert simulated(plan) == configs
     assert {config["family"] for config in configs} == set(Family)
     assert len({str(config) for config in configs}) == 24
+
+
+@pytest.mark.slow
+def test_the_gaussian_process_learns_from_a_familys_share_of_start_up_trials_on():
+    def found(sampler: str, seed: int) -> float:
+        space = {"families": ["svm"]}
+        plan = plan_of(
+            sampler=sampler, seed=seed, scheduler="none", startup_trials=4, budget={"trials": 16}, space=space
+        )
+        curves = SyntheticCurves(plan.fidelity, seed)
+        records = trials_of(simulate(plan, curves.curve, {"CPU": 1.0}))
+        return statistics.fmean(record.measurements[-1].val_accuracy for record in records[4:])
+
+    assert sum(found("gp", seed) > found("random", seed) + 0.01 for seed in range(4)) >= 3
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "random"])

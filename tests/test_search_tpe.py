@@ -1,5 +1,7 @@
 """TPE on a window of the study: what it sees, and that it learns from it as Optuna's own does."""
 
+import statistics
+
 import optuna
 import pytest
 from hypothesis import given, settings
@@ -8,7 +10,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.tpe import BEST, LATEST, WindowedTPE, window
+from search.tpe import BEST, LATEST, PLACE, WindowedTPE, window
 
 FAMILY = CategoricalDistribution(("svm", "forest"))
 
@@ -161,3 +163,36 @@ def test_a_trial_that_went_on_after_a_pause_ranks_by_its_end():
     trial = begin()
     seen = sampler._seen(study, study.trials[trial.number])._get_trials()
     assert promoted.number in {each.number for each in seen}
+
+
+def best(seed: int, earlier: str) -> tuple[float, float]:
+    """The best of a search's first ten trials, and of forty, after an earlier run of twenty whose values are lower."""
+    study = optuna.create_study(direction="maximize", sampler=WindowedTPE(seed, startup_trials=10))
+    if earlier != "none":
+        run = found(WindowedTPE(seed + 100, startup_trials=10), 20).trials
+        order = sorted(run, key=lambda trial: trial.value, reverse=True)
+        for place, trial in enumerate(order):
+            attributes = {PLACE: place / len(order)} if earlier == "by its order" else {}
+            study.add_trial(
+                create_trial(
+                    state=TrialState.PRUNED,
+                    params=trial.params,
+                    distributions=trial.distributions,
+                    intermediate_values={0: trial.value / 100},
+                    user_attrs=attributes,
+                )
+            )
+    study.optimize(objective, n_trials=40)
+    values = [trial.value for trial in study.trials[-40:]]
+    return max(values[:10]), max(values)
+
+
+def test_the_order_of_trials_on_other_data_leads_to_good_ones_and_does_not_lead_astray_later():
+    early, late = dict[str, float](), dict[str, float]()
+    for way in ("by its order", "below all", "none"):
+        early[way], late[way] = (
+            statistics.fmean(values) for values in zip(*(best(seed, way) for seed in range(8)), strict=True)
+        )
+    assert early["by its order"] > early["none"] + 0.1
+    assert late["by its order"] > late["none"] - 0.005
+    assert late["by its order"] > late["below all"] + 0.03

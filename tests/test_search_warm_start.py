@@ -45,13 +45,14 @@ def test_the_same_data_keep_fidelities_and_ends(tmp_path):
 @pytest.mark.parametrize(
     ("data", "fields"), [({"fingerprint": "other", "split": "s"}, {}), (DATA, {"fidelity": {"maximum": 9}})]
 )
-def test_other_data_or_rungs_rank_below_all_own_trials(tmp_path, data, fields):
+def test_of_other_data_or_rungs_the_order_is_kept(tmp_path, data, fields):
     plan = plan_from(run_on(tmp_path / "old", data), **fields)
     found, sentences = earlier_trials(plan, new_run(tmp_path), "f", "s")
     assert {trial.status for trial in found} == {Status.STOPPED}
     assert all(trial.reports == {BELOW_ALL: 0.5} for trial in found)
     assert [trial.is_point for trial in found] == [True, False, False]
-    assert "rank below this run's own trials" in sentences[0]
+    assert [trial.place for trial in found] == [0, pytest.approx(1 / 3), pytest.approx(2 / 3)]
+    assert "from their order alone" in sentences[0]
 
 
 def test_trials_outside_the_space_are_left_out_and_it_is_said(tmp_path):
