@@ -8,9 +8,9 @@
 
 All train the same learners on one thread each, with the same rungs; faces were parsed, the backbone pretrained before.
 Seconds are counted from the start of the process. Accuracy is the best on validation of any model that existed by then,
-stopped or not. Runs are kept in `--out`, so a benchmark that is broken off goes on where it was, with more `--seeds` or
-`--only` some sides; a moment before the end of a longer run is what a shorter one would have found, since none of the
-contenders plans by the time it has.
+stopped or not, and of those at full fidelity, which fertune and Optuna choose from. Runs are kept in `--out`, so a
+benchmark that is broken off goes on where it was, with more `--seeds` or `--only` some sides; a moment before the end
+of a longer run is what a shorter one would have found, since none of the contenders plans by the time it has.
 
     python benchmarks/peers.py --data fer2013.csv --out peers.jsonl [--minutes 5] [--seeds 3] [--picture docs/peers.svg]
 """
@@ -96,8 +96,10 @@ def found(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def curve(record: dict[str, Any]) -> Curve:
-    return [(at, model["accuracy"]) for at, model in zip(record["times"], record["models"], strict=True)]
+def curve(record: dict[str, Any], least: int = 0) -> Curve:
+    """When models of a run came to be and how good they were, those at `least` this fidelity."""
+    models = zip(record["times"], record["models"], strict=True)
+    return [(at, model["accuracy"]) for at, model in models if model["fidelity"] >= least]
 
 
 def time_to(found: Curve, level: float) -> float:
@@ -105,18 +107,21 @@ def time_to(found: Curve, level: float) -> float:
     return min((at for at, accuracy in found if accuracy >= level), default=float("inf"))
 
 
-def show(records: list[dict[str, Any]], minutes: float) -> None:
-    """Print what each side had after so many minutes."""
+def show(records: list[dict[str, Any]], minutes: float, least: int) -> None:
+    """Print what each side had after so many minutes, of models at `least` this fidelity."""
     kept = {
         side: [
-            [(at, accuracy) for at, accuracy in curve(record) if at <= 60 * minutes]
+            [(at, accuracy) for at, accuracy in curve(record, least) if at <= 60 * minutes]
             for record in records
             if record["side"] == side and record["minutes"] >= minutes
         ]
         for side in SIDES
     }
     heads = " ".join(f"{f's to {level:.2f}':>10}" for level in LEVELS)
-    print(f"\nafter {minutes:g} minutes: median (worst to best) accuracy; seconds until half of the runs had it\n")
+    which = f"models at fidelity {least}" if least else "all models"
+    print(
+        f"\nafter {minutes:g} minutes, {which}: median accuracy (worst to best); seconds until half of the runs had\n"
+    )
     print(f"{'':<24}{'n':>2} {'accuracy':>26} {'models':>7} {heads}")
     for side, curves in kept.items():
         if curves:
@@ -133,9 +138,9 @@ def show(records: list[dict[str, Any]], minutes: float) -> None:
 def ratios(kept: dict[str, list[Curve]]) -> None:
     """Print how much sooner ours had what each other ended with, in the median over the seeds."""
     for side, curves in kept.items():
-        if side == "fertune" or not curves:
+        final = statistics.median(max((accuracy for _, accuracy in each), default=1 / 3) for each in curves or [[]])
+        if side == "fertune" or final == 1 / 3:
             continue
-        final = statistics.median(max((accuracy for _, accuracy in each), default=1 / 3) for each in curves)
         theirs, own = (statistics.median_high(time_to(each, final) for each in kept[who]) for who in (side, "fertune"))
         seconds = f"{side} after {theirs:.0f} s, fertune after {own:.0f} s"
         print(f"the final median of {side}, {final:.4f}: {seconds}, {theirs / own:.1f} times as long")
@@ -188,7 +193,8 @@ def main() -> None:
     records = compare(arguments)
     print(f"{os.cpu_count()} cores; levels {', '.join(f'{level:.2f}' for level in LEVELS)}")
     for minutes in arguments.at or [arguments.minutes]:
-        show(records, minutes)
+        for least in (0, plan_for(arguments, 0).fidelity.maximum):
+            show(records, minutes, least)
     if arguments.picture:
         picture(records, arguments.minutes, arguments.picture)
 

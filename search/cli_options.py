@@ -14,4 +14,4 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 
 def cache_folder() -> Path:
     """The node's folder for parsed data: `FERTUNE_CACHE`, by default `~/.cache/fertune`."""
-    return Path(os.environ.get("FERTUNE_CACHE", Path.home() / ".cache" / "fertune"))
+    return Path(os.environ.get("FERTUNE_CACHE") or Path.home() / ".cache" / "fertune")

@@ -187,9 +187,12 @@ class Searcher:
             self._best.append((max(reports), reports[max(reports)], family))
 
     def _preferred(self, families: Sequence[Family], number: int) -> Family:
-        """One of `families`, drawn by how many of the best tenth of all trials (at least ten) each of them has."""
+        """One of `families`, drawn by how many of the best tenth of all trials (at least ten) each of them has.
+
+        A random search draws each alike.
+        """
         best = sorted(self._best, key=lambda each: each[:2], reverse=True)[: max(10, len(self._best) // 10)]
-        counts = Counter(family for _, _, family in best)
+        counts = Counter(family for _, _, family in best if self._plan.sampler != "random")
         source = random.Random(self._seed * 1_000_003 + number)  # noqa: S311 (no secret)
         return source.choices(list(families), [counts[family] + 1 for family in families])[0]
 
@@ -213,7 +216,8 @@ class Searcher:
             )
         )
         self._note(Family(fixed.params["family"]), trial.reports)
-        if self._proposals is not None and self._plan.sampler != "grid":  # a grid tries all that it has
+        # A grid tries all that it has, and studies of families know no places.
+        if self._proposals is not None and self._plan.sampler != "grid" and trial.place is None:
             self._proposals.add(number, parameters(config))
             self._proposals.tell(number, state, trial.reports)
 

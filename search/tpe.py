@@ -26,6 +26,8 @@ _FAMILY = "family"
 # The attribute of trials of another run whose values do not compare with this one's: the share of trials that were
 # better there.
 PLACE = "place"
+FEWEST_STRANGERS = 20
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class WindowedTPE(BaseSampler):
@@ -61,7 +63,7 @@ class WindowedTPE(BaseSampler):
             return {}
         # TPE adds what it is shown to the groups that it knows, so each trial has to be shown once.
         fresh = [each for each in self._trials(study) if each.number not in self._grouped]
-        fresh = [each for each in fresh if each.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+        fresh = [each for each in fresh if each.state in _ENDED]
         self._grouped.update(each.number for each in fresh)
         return self._tpe.infer_relative_search_space(_part(study, fresh), trial)
 
@@ -96,7 +98,7 @@ class WindowedTPE(BaseSampler):
 
     def _is_starting_up(self, study: Study) -> bool:
         if not self._has_started:
-            ended = sum(each.state in (TrialState.COMPLETE, TrialState.PRUNED) for each in self._trials(study))
+            ended = sum(each.state in _ENDED for each in self._trials(study))
             self._has_started = ended >= self._startup_trials
         return not self._has_started
 
@@ -161,7 +163,7 @@ def window(trials: Sequence[FrozenTrial], ranks: dict[int, Rank]) -> list[Frozen
     for trial in trials:
         if trial.state is TrialState.RUNNING:
             running.append(trial)
-        elif trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+        elif trial.state in _ENDED:
             ended.append(trial)
             latest[trial.params[_FAMILY]].append(trial)
     best = heapq.nlargest(BEST, ended, key=lambda trial: _known(trial, ranks))
@@ -170,24 +172,35 @@ def window(trials: Sequence[FrozenTrial], ranks: dict[int, Rank]) -> list[Frozen
 
 
 def _placed(trials: list[FrozenTrial], ranks: dict[int, Rank]) -> list[FrozenTrial]:
-    """`trials`, those with a place looking as the trial of this run at that place does, which all others rank."""
-    strangers = [trial for trial in trials if PLACE in trial.user_attrs]
+    """`trials`, those with a place looking as the trial of this run at that place does, which all others rank.
+
+    Of these, evenly over their places, there are no more than of this run's own, so that they do not outweigh them.
+    """
+    strangers = sorted((trial for trial in trials if PLACE in trial.user_attrs), key=_place)
     if not strangers:
         return trials
-    own = [trial for trial in trials if trial.state.is_finished() and PLACE not in trial.user_attrs]
-    own = [trial for trial in own if trial.state is not TrialState.FAIL]
+    own = [trial for trial in trials if trial.state in _ENDED and PLACE not in trial.user_attrs]
     own.sort(key=lambda trial: _known(trial, ranks), reverse=True)
-    if not own:
-        return trials
-    shown = {trial.number: _like(trial, own[int(trial.user_attrs[PLACE] * len(own))]) for trial in strangers}
-    for number in shown:
-        ranks.pop(number, None)  # it ranks anew with every trial of this run
-    return [shown.get(trial.number, trial) for trial in trials]
+    count = min(len(strangers), max(len(own), FEWEST_STRANGERS))
+    shown = {}
+    for trial in (strangers[index * len(strangers) // count] for index in range(count)):
+        shown[trial.number] = _like(trial, own[int(_place(trial) * len(own))] if own else None)
+        ranks.pop(trial.number, None)  # it ranks anew with every trial of this run
+    seen = (trial for trial in trials if trial.number in shown or PLACE not in trial.user_attrs)
+    return [shown.get(trial.number, trial) for trial in seen]
 
 
-def _like(trial: FrozenTrial, model: FrozenTrial) -> FrozenTrial:
-    """`trial` as if it had ended as `model` did, with the same values."""
+def _place(trial: FrozenTrial) -> float:
+    place: float = trial.user_attrs[PLACE]
+    return place
+
+
+def _like(trial: FrozenTrial, model: FrozenTrial | None) -> FrozenTrial:
+    """`trial` as if it had ended as `model` did, with the same values; without a model, with its place for a value."""
     shown = copy.copy(trial)
+    if model is None:
+        shown.intermediate_values = dict.fromkeys(trial.intermediate_values, -_place(trial))
+        return shown
     shown.state, shown.values, shown.intermediate_values = model.state, model.values, model.intermediate_values
     return shown
 

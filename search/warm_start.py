@@ -79,11 +79,16 @@ def _learned_from(plan: Plan, earlier: RunFolder, fingerprint: str, split: str) 
     records = [record for record in trials_in([earlier]) if record.measurements]
     measured = [record for record in records if plan.goals.has_values(record.measurements[-1])]
     is_alike = _is_alike(plan, earlier, fingerprint, split)
-    trials = list(_translated(plan, ranked(measured, plan.goals), is_alike))
-    kind = "the same data and rungs" if is_alike else "other data or rungs: the sampler learns from their order alone"
+    in_space = list(_translated(plan, ranked(measured, plan.goals), is_alike))
+    trials, kind = in_space, "the same data and rungs"
+    if not is_alike and plan.sampler == "tpe" and len(plan.goals.objectives) == 1:
+        kind = "other data or rungs: the sampler learns from their order alone"
+    elif not is_alike:
+        trials = [trial for trial in in_space if trial.is_point]
+        kind = "other data or rungs: only the best of each family count"
     lacking = len(records) - len(measured)
     unknown = f"; {lacking} more did not measure {plan.goals.describe()}" if lacking else ""
-    return trials, f"{len(trials)} of {len(measured)} trials lie in this space; {kind}{unknown}"
+    return trials, f"{len(in_space)} of {len(measured)} trials lie in this space; {kind}{unknown}"
 
 
 def _is_alike(plan: Plan, earlier: RunFolder, fingerprint: str, split: str) -> bool:

@@ -87,3 +87,22 @@ def test_trials_that_did_not_measure_the_objective_are_left_out_and_it_is_said(t
     found, sentences = earlier_trials(plan, new_run(tmp_path), "f", "s")
     assert not found
     assert "3 more did not measure latency_ms" in sentences[0]
+
+
+def test_an_earlier_run_may_lie_at_a_url(tmp_path):
+    run = run_on(tmp_path / "old", DATA)
+    plan = plan_from(run, warm_start=[f"file://{run.path}"])
+    found, sentences = earlier_trials(plan, new_run(tmp_path), "f", "s")
+    assert [trial.reports for trial in found] == [{27: 0.5}, {3: 0.5}, {1: 0.5}]
+    assert f"file://{run.path}: 3 of 3" in sentences[0]
+
+
+@pytest.mark.parametrize("fields", [{"sampler": "cmaes"}, {"objectives": ["val_accuracy", "latency_ms"]}])
+def test_samplers_that_cannot_learn_from_an_order_get_the_best_alone_and_it_is_said(tmp_path, fields):
+    run = run_on(tmp_path / "old", {"fingerprint": "other", "split": "s"})
+    lines = [json.loads(line) for line in run.measurements.read_text().splitlines()]
+    timed = [{**line, "latency_ms": 30.0} if line["kind"] == "measurement" else line for line in lines]
+    run.measurements.write_text("".join(json.dumps(line) + "\n" for line in timed))
+    found, sentences = earlier_trials(plan_from(run, **fields), new_run(tmp_path), "f", "s")
+    assert [trial.is_point for trial in found] == [True]
+    assert "only the best of each family count" in sentences[0]
