@@ -165,11 +165,11 @@ def test_a_trial_that_went_on_after_a_pause_ranks_by_its_end():
     assert promoted.number in {each.number for each in seen}
 
 
-def best(seed: int, earlier: str) -> tuple[float, float]:
-    """The best of a search's first ten trials, and of forty, after an earlier run of twenty whose values are lower."""
+def best(seed: int, earlier: str, count: int) -> tuple[float, float]:
+    """The best of a search's first ten trials, and of forty, after an earlier run of `count` whose values are lower."""
     study = optuna.create_study(direction="maximize", sampler=WindowedTPE(seed, startup_trials=10))
     if earlier != "none":
-        run = found(WindowedTPE(seed + 100, startup_trials=10), 20).trials
+        run = found(WindowedTPE(seed + 100, startup_trials=10), count).trials
         order = sorted(run, key=lambda trial: trial.value, reverse=True)
         for place, trial in enumerate(order):
             attributes = {PLACE: place / len(order)} if earlier == "by its order" else {}
@@ -187,12 +187,13 @@ def best(seed: int, earlier: str) -> tuple[float, float]:
     return max(values[:10]), max(values)
 
 
-def test_the_order_of_trials_on_other_data_leads_to_good_ones_and_does_not_lead_astray_later():
+@pytest.mark.parametrize("count", [20, pytest.param(150, marks=pytest.mark.slow)])
+def test_the_order_of_trials_on_other_data_leads_to_good_ones_and_does_not_lead_astray_later(count):
     early, late = dict[str, float](), dict[str, float]()
     for way in ("by its order", "below all", "none"):
         early[way], late[way] = (
-            statistics.fmean(values) for values in zip(*(best(seed, way) for seed in range(8)), strict=True)
+            statistics.fmean(values) for values in zip(*(best(seed, way, count) for seed in range(8)), strict=True)
         )
     assert early["by its order"] > early["none"] + 0.1
     assert late["by its order"] > late["none"] - 0.005
-    assert late["by its order"] > late["below all"] + 0.03
+    assert late["by its order"] > late["below all"] + 0.01
