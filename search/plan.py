@@ -54,7 +54,7 @@ class Plan(Section):
         fidelity: The scale of fidelities; the rungs follow from it.
         startup_trials: How many trials, points aside, must have ended before TPE models the space; until then
             suggestions are random, and the first ones take the families in turn.
-        sampler: `tpe` learns from the trials so far, stopped ones too, and is better from about twenty trials on;
+        sampler: `tpe` learns from the trials so far, stopped ones too, and is better where there are many;
             `random` is a baseline, for an unbiased picture of the space. `gp` (Gaussian processes) is for few and dear
             trials of mostly numeric parameters, with little stopping: it learns from finished trials alone. `cmaes` is
             for many cheap trials of numeric parameters. Both have a study for each family, and TPE chooses the family.
