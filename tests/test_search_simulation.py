@@ -40,7 +40,6 @@ def drawn(plan: Plan, count: int) -> list[LearningCurve]:
         {"sampler": "random", "scheduler": "hyperband"},
         {"sampler": "random", "rungs": "seconds"},
         pytest.param({"sampler": "tpe"}, marks=pytest.mark.slow),
-        pytest.param({"sampler": "cmaes"}, marks=pytest.mark.slow),
     ],
 )
 def test_a_thousand_trials_take_seconds(strategy):
@@ -49,6 +48,14 @@ def test_a_thousand_trials_take_seconds(strategy):
     records = trials_of(simulate(plan, SyntheticCurves(plan.fidelity).curve, CPUS))
     assert time.process_time() - began < (30 if strategy["sampler"] == "random" else 300)
     assert len(records) == 1000
+    assert {record.status for record in records} == {Status.FINISHED, Status.STOPPED}
+
+
+@pytest.mark.slow
+def test_cma_es_takes_stopped_trials_that_lack_what_all_finished_ones_have():
+    plan = plan_of(sampler="cmaes", budget={"trials": 300})
+    records = trials_of(simulate(plan, SyntheticCurves(plan.fidelity).curve, CPUS))
+    assert len(records) == 300
     assert {record.status for record in records} == {Status.FINISHED, Status.STOPPED}
 
 
