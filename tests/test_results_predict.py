@@ -207,7 +207,9 @@ def test_pictures_looked_at_together_or_one_by_one_are_told_alike(artifact, face
         write(tmp_path / f"{number}.png", faces[number])
     together, single = told(artifact, [tmp_path]), told(artifact, [tmp_path], batch=1)
     for one, other in zip(together, single, strict=True):
-        assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-6)
+        assert one["probabilities"] == pytest.approx(
+            other["probabilities"], abs=1e-5
+        )  # float32, summed in the order of this CPU
         assert (one["image"], one["label"]) == (other["image"], other["label"])
 
 
