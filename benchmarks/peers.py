@@ -138,12 +138,15 @@ def show(records: list[dict[str, Any]], minutes: float, least: int) -> None:
 def ratios(kept: dict[str, list[Curve]]) -> None:
     """Print how much sooner ours had what each other ended with, in the median over the seeds."""
     for side, curves in kept.items():
-        final = statistics.median(max((accuracy for _, accuracy in each), default=1 / 3) for each in curves or [[]])
-        if side == "fertune" or final == 1 / 3:
+        if side == "fertune" or not curves:
             continue
+        final = statistics.median(max((accuracy for _, accuracy in each), default=1 / 3) for each in curves)
         theirs, own = (statistics.median_high(time_to(each, final) for each in kept[who]) for who in (side, "fertune"))
-        seconds = f"{side} after {theirs:.0f} s, fertune after {own:.0f} s"
-        print(f"the final median of {side}, {final:.4f}: {seconds}, {theirs / own:.1f} times as long")
+        if np.isinf(theirs):
+            print(f"{side}: half of its runs have no such model")
+            continue
+        compared = "never" if np.isinf(own) else f"after {own:.0f} s; {theirs / own:.1f} times as long"
+        print(f"the final median of {side}, {final:.4f}: {side} after {theirs:.0f} s, fertune {compared}")
 
 
 def picture(records: list[dict[str, Any]], minutes: float, path: Path) -> None:

@@ -103,22 +103,17 @@ class WindowedTPE(BaseSampler):
         return not self._has_started
 
     def _trials(self, study: Study) -> list[FrozenTrial]:
-        """The trials of `study`, those that wait at a rung as if they had been stopped there.
-
-        Those that have a place of another run stand where they would if they had it among the trials of this one
-        (a transfer by quantiles, as Salinas, Shen and Perrone, "A Quantile-based Approach for Hyperparameter Transfer
-        Learning", ICML 2020, do for Gaussian processes): they are among the best here if they were there.
-        """
+        """The trials of `study`, those that wait at a rung as if they had been stopped there."""
         trials = study.get_trials(deepcopy=False)
-        shown = [_stopped(each) if each.number in self._paused else each for each in trials]
-        return _placed(shown, self._ranks) if len(study.directions) == 1 else shown
+        return [_stopped(each) if each.number in self._paused else each for each in trials]
 
     def _seen(self, study: Study, trial: FrozenTrial) -> Study:
         """What TPE may see of `study` for the suggestion of `trial`."""
         if self._window is None or self._window[0] != trial.number:
             trials = self._trials(study)
-            shown = trials if len(study.directions) > 1 else window(trials, self._ranks)
-            self._window = trial.number, _part(study, shown)
+            if len(study.directions) == 1:
+                trials = window(_placed(trials, self._ranks), self._ranks)
+            self._window = trial.number, _part(study, trials)
         return self._window[1]
 
 
@@ -174,8 +169,10 @@ def window(trials: Sequence[FrozenTrial], ranks: dict[int, Rank]) -> list[Frozen
 def _placed(trials: list[FrozenTrial], ranks: dict[int, Rank]) -> list[FrozenTrial]:
     """`trials`, those with a place looking as the trial of this run at that place does, which all others rank.
 
-    Of these, evenly over their places, there are `FEWEST_STRANGERS` at most, or as many as of this run's own, so that
-    they do not outweigh them for long.
+    So they are among the best here if they were there: a transfer by quantiles, as Salinas, Shen and Perrone, "A
+    Quantile-based Approach for Hyperparameter Transfer Learning", ICML 2020, do for Gaussian processes. Evenly over
+    their places there are `FEWEST_STRANGERS` of them at most, or as many as of this run's own, so that they do not
+    outweigh these for long.
     """
     strangers = sorted((trial for trial in trials if PLACE in trial.user_attrs), key=_place)
     if not strangers:

@@ -1,6 +1,7 @@
 """Samplers, objectives and earlier runs: what the searcher suggests and what its study is told."""
 
 import statistics
+from functools import partial
 
 import pytest
 from engine_run import Run, plan_of, report, run_to_end
@@ -9,6 +10,7 @@ from optuna.trial import TrialState
 from results.leaderboard import trials_of
 from results.schema import Status
 from search.plan import Plan
+from search.proposals import FamilyStudies, gp
 from search.searcher import Searcher
 from search.simulation import simulate
 from search.warm_start import EarlierTrial
@@ -53,8 +55,23 @@ def test_each_family_has_a_study_and_one_worker_repeats_itself(sampler):
     assert len({str(config) for config in configs}) == 24
 
 
+def test_the_gaussian_process_models_a_family_once_its_share_of_start_up_trials_has_finished():
+    def proposed(sign: int) -> list[dict[str, object]]:
+        space = JointSpace()  # three families: of ten start-up trials four are a family's share
+        studies = FamilyStudies(space, partial(gp, space, 10), seed=0, startup_trials=10)
+        found = []
+        for number in range(6):
+            found.append(studies.propose(number, [Family.SVM]))
+            studies.tell(number, TrialState.COMPLETE, {27: 0.5 + sign * number / 100})
+        return found
+
+    rising, falling = proposed(1), proposed(-1)
+    assert rising[:4] == falling[:4]
+    assert rising[4:] != falling[4:]
+
+
 @pytest.mark.slow
-def test_the_gaussian_process_learns_from_a_familys_share_of_start_up_trials_on():
+def test_the_gaussian_process_finds_better_trials_than_random_suggestions():
     def found(sampler: str, seed: int) -> float:
         space = {"families": ["svm"]}
         plan = plan_of(
