@@ -54,6 +54,7 @@ def outline(plan: Plan, available: dict[str, float], cache: Path, probes: int) -
     return {
         "space": space,
         "points": [config.model_dump(mode="json") for config in plan.configs_of_points],
+        "known_points": [config.model_dump(mode="json") for config in plan.known_configs()],
         "rungs": list(plan.fidelity.rungs),
         "eta": plan.fidelity.eta,
         "rungs_of": plan.rungs,
@@ -90,7 +91,8 @@ def outline_text(facts: dict[str, Any]) -> RenderableType:
     rule = f"margin {facts['margin']}" + (", promotion" if facts["promotion"] else "")
     begin = f", first at {facts['first_seconds']:g} s" if facts["first_seconds"] else ""
     lines = [
-        f"points     {len(facts['points'])}, tried first; then {facts['startup_trials']} start-up trials",
+        f"points     {len(facts['points'])}, tried first; then {facts['startup_trials']} start-up trials, "
+        f"{len(facts['known_points'])} of them known to be good",
         f"sampler    {facts['sampler']}",
         f"scheduler  {facts['scheduler']}" + (f", eta {facts['eta']}, {rule}" if is_asha else ""),
         f"rungs      {', '.join(str(rung) for rung in facts['rungs'])} ({facts['rungs_of']}{begin})",

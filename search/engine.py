@@ -4,6 +4,7 @@ The Tune adapters in `tune_bridge.py` only pass calls on to here; a test or a si
 event is written to the journal before anything else hears of it, so a run that is killed at any moment can be replayed.
 """
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -327,7 +328,7 @@ class Engine:
         """
         if not self.plan.goals.may_keep_footprint(measurement):
             return Verdict.END
-        number = measurement.trial
+        number, minutes = measurement.trial, self.plan.budget.minutes
         return self._scheduler.report(
             number,
             self.trials[number].family,
@@ -335,6 +336,7 @@ class Engine:
             self.plan.goals.value(measurement),
             # What it waited for others says nothing of what it costs.
             measurement.total_seconds - measurement.cache_wait_seconds,
+            math.inf if minutes is None else 60 * minutes - self.elapsed,
         )
 
     def _free(self, number: int) -> None:

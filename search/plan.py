@@ -1,6 +1,6 @@
 """The plan, which says everything about a search; `plan_file` reads it from YAML and saves it with the run."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -15,6 +15,7 @@ from spaces.fidelity import Fidelity
 from spaces.forest import ForestConfig
 from spaces.grid import grid_of
 from spaces.joint import JointSpace
+from spaces.known import known_points
 from spaces.points import point_of
 from spaces.resnet import ResnetConfig, Stem
 from spaces.svm import SvmConfig
@@ -51,6 +52,9 @@ class Plan(Section):
         space: What may be tried.
         points: Configs that are known to be good, each `family` and fields of it; they are tried first, before the
             start-up trials. What one leaves out takes the only value the space allows, else the config's default.
+        known_points: Whether the first start-up trial of each family of which there is no point is one that did well in
+            earlier searches of faces (`spaces.known`), as near to it as the space allows. The samplers `random` and
+            `grid` never begin so.
         fidelity: The scale of fidelities; the rungs follow from it.
         startup_trials: How many trials, points aside, must have ended before TPE models the space; until then
             suggestions are random, and the first ones take the families in turn.
@@ -94,6 +98,7 @@ class Plan(Section):
     data: DataSpec = DataSpec()
     space: JointSpace = JointSpace()
     points: tuple[dict[str, Any], ...] = ()
+    known_points: bool = True
     fidelity: Fidelity = Fidelity()
     startup_trials: int = Field(default=10, ge=1)
     sampler: Sampler = "tpe"
@@ -123,6 +128,13 @@ class Plan(Section):
     def configs_of_points(self) -> tuple[SvmConfig | ForestConfig | ResnetConfig, ...]:
         """The configs that `points` mean in `space`."""
         return tuple(point_of(self.space, point) for point in self.points)
+
+    def known_configs(self, tried: Collection[str] = ()) -> tuple[SvmConfig | ForestConfig | ResnetConfig, ...]:
+        """The configs with which families begin of which there is no point, and none in `tried`."""
+        if not self.known_points or self.sampler in ("random", "grid"):
+            return ()
+        begun = {config.family for config in self.configs_of_points} | set(tried)
+        return tuple(config for config in known_points(self.space) if config.family not in begun)
 
     @property
     def cache_bytes(self) -> int | None:

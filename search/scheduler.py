@@ -5,6 +5,7 @@ lie at fidelities, or at seconds spent. A resume rebuilds a scheduler by telling
 order.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -15,6 +16,8 @@ from spaces.family import Family
 from spaces.fidelity import Fidelity
 
 Rung = tuple[Family | None, float]
+
+LEARNING_SHARE = 0.1
 
 
 class Verdict(Enum):
@@ -29,7 +32,9 @@ class Scheduler(ABC):
     """The rule by which trials stop or pause at rungs."""
 
     @abstractmethod
-    def report(self, trial: int, family: Family, fidelity: int, value: float, seconds: float = 0.0) -> Verdict:
+    def report(
+        self, trial: int, family: Family, fidelity: int, value: float, seconds: float = 0.0, left: float = math.inf
+    ) -> Verdict:
         """Record a measurement, and judge its trial.
 
         Args:
@@ -38,6 +43,7 @@ class Scheduler(ABC):
             fidelity: The fidelity that was measured.
             value: What was measured, higher being better.
             seconds: Seconds the trial has spent in all, waits for shared work left out.
+            left: Seconds that the search has left.
 
         Raises:
             ValueError: If `fidelity` is not a rung: such a report could never stop a trial, and none would notice.
@@ -103,7 +109,9 @@ class RungScheduler(Scheduler):
         self._next_seconds: dict[int, float] = {}
         self.rungs: defaultdict[Rung, list[float]] = defaultdict(list)
 
-    def report(self, trial: int, family: Family, fidelity: int, value: float, seconds: float = 0.0) -> Verdict:
+    def report(
+        self, trial: int, family: Family, fidelity: int, value: float, seconds: float = 0.0, left: float = math.inf
+    ) -> Verdict:
         if fidelity not in self._scale.rungs:
             raise ValueError(f"fidelity {fidelity} is not a rung; rungs are {self._scale.rungs}")
         if fidelity == self._scale.maximum:
@@ -137,7 +145,8 @@ class Asha(RungScheduler):
     that reaches a rung goes on if it is among the best 1/eta of all trials recorded there so far. Ours spares one that
     would be among them with a margin more, since a single comparison is noisy. By default the margin is learned, for
     each rung by itself, from how well the trials that went on were foretold by it (`Foresight`): the first few all go
-    on, and then, however little a rung foretells, none of the worst third.
+    on, unless that would take more than `LEARNING_SHARE` of what is left of the search, and then, however little a rung
+    foretells, none of the worst third.
     """
 
     def __init__(
@@ -148,11 +157,16 @@ class Asha(RungScheduler):
         self._margin = margin
         self._foresight: defaultdict[Rung, Foresight] = defaultdict(Foresight)
         self._passed: defaultdict[int, list[tuple[Rung, float]]] = defaultdict(list)
+        self._may_learn = True
 
-    def report(self, trial: int, family: Family, fidelity: int, value: float, seconds: float = 0.0) -> Verdict:
+    def report(
+        self, trial: int, family: Family, fidelity: int, value: float, seconds: float = 0.0, left: float = math.inf
+    ) -> Verdict:
         for rung, earlier in self._passed.pop(trial, []):
             self._foresight[rung].add(earlier, value)
-        return super().report(trial, family, fidelity, value, seconds)
+        # To the next rung it takes eta times as many seconds in all, if set-up is little of them.
+        self._may_learn = (self._scale.eta - 1) * seconds <= LEARNING_SHARE * left
+        return super().report(trial, family, fidelity, value, seconds, left)
 
     def _judge(self, trial: int, rung: Rung, value: float) -> Verdict:
         others = self.rungs[rung]
@@ -165,7 +179,7 @@ class Asha(RungScheduler):
     def _spares(self, value: float, others: Sequence[float], rung: Rung) -> bool:
         if self._margin is not None:
             return goes_on(value + self._margin, others, self._scale.eta)
-        if len(others) < NEEDS:
+        if len(others) < NEEDS and self._may_learn:
             return True
         better = sum(other > value for other in others)
         is_among_most = better < most_going_on(len(others) + 1)

@@ -61,8 +61,8 @@ class Searcher:
         Args:
             path: The journal file; an existing one is replaced, since `past` is the truth. None for a study that is
                 kept in memory alone, for simulations.
-            plan: Its points come first, then its start-up trials, then what its sampler suggests; its seed fixes the
-                suggestions (exactly so only when trials run one at a time).
+            plan: Its points come first, then its start-up trials, of which known points are the first, then what its
+                sampler suggests; its seed fixes the suggestions (exactly so only when trials run one at a time).
             past: The trials of earlier sessions of the run, numbered 0, 1, 2 .. in order.
             earlier: Trials of other runs; the best ones are tried first, and each takes the place of a start-up trial.
         """
@@ -71,9 +71,10 @@ class Searcher:
         past = list(past)
         self._plan = plan
         self._space, self._goals = plan.space, plan.goals
-        learned = (parse_config(trial.config) for trial in earlier if trial.is_point)
-        self._points = (*plan.configs_of_points, *learned)
-        self._startup_trials = max(0, plan.startup_trials - len(earlier))
+        learned = [parse_config(trial.config) for trial in earlier if trial.is_point]
+        known = plan.known_configs([config.family for config in learned])
+        self._points = (*plan.configs_of_points, *learned, *known)
+        self._startup_trials = max(0, plan.startup_trials - len(known) - len(earlier))
         seed = plan.seed + len(past)  # a resumed search must not suggest its first trials again
         self._seed = seed
         self._proposals = _proposals(plan, seed, len(self._points))

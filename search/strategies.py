@@ -27,11 +27,13 @@ class Hyperband(Scheduler):
         self._brackets = brackets
         self._deal = [number for number, size in enumerate(bracket_sizes(scale)) for _ in range(size)]
 
-    def report(self, trial: int, family: Family, fidelity: int, value: float, seconds: float = 0.0) -> Verdict:
+    def report(
+        self, trial: int, family: Family, fidelity: int, value: float, seconds: float = 0.0, left: float = math.inf
+    ) -> Verdict:
         bracket = self.bracket(trial)
         if fidelity in self._scale.rungs and self._scale.rungs.index(fidelity) < bracket:
             return Verdict.GO_ON
-        return self._brackets[bracket].report(trial, family, fidelity, value, seconds)
+        return self._brackets[bracket].report(trial, family, fidelity, value, seconds, left)
 
     def leave(self, trial: int) -> None:
         self._brackets[self.bracket(trial)].leave(trial)

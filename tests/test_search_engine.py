@@ -27,11 +27,11 @@ def test_a_whole_search(tmp_path):
     assert engine.incumbent == max(finished, key=lambda record: record.val_accuracy)
 
 
-def test_start_up_trials_take_the_families_in_turn(tmp_path):
+def test_start_up_trials_take_the_families_in_turn_the_dearest_known_one_first(tmp_path):
     engine = Run(tmp_path, make_plan()).session()
     run_to_end(engine)
     first = [engine.trials[number].family for number in range(4)]
-    assert first == [Family.SVM, Family.FOREST, Family.RESNET, Family.SVM]
+    assert first == [Family.RESNET, Family.SVM, Family.FOREST, Family.SVM]
 
 
 def test_the_study_is_told_the_truth_about_stopped_trials(tmp_path):

@@ -166,7 +166,8 @@ def footprint(trial: int, fidelity: int, accuracy: float, latency: float) -> dic
 
 
 def test_with_several_objectives_stopped_trials_are_pruned_without_a_value(tmp_path):
-    run = Run(tmp_path, plan_of(objectives=["val_macro_f1", "latency_ms"], margin=0), concurrency=1)
+    plan = plan_of(objectives=["val_macro_f1", "latency_ms"], margin=0, known_points=False)
+    run = Run(tmp_path, plan, concurrency=1)
     engine = run.session()
     engine.suggest()
     for fidelity in (1, 3, 9, 27):

@@ -11,11 +11,12 @@ from results.schema import Status, TrialEnd
 from search.scheduler import Verdict
 from search.strategies import MedianStopping
 from spaces.family import Family
+from spaces.joint import parse_config
 
 
 def test_points_are_tried_first_and_start_up_trials_follow(tmp_path):
     points = [{"family": "svm", "kernel": "linear", "C": 0.5}, {"family": "forest", "depth": 9}]
-    run = Run(tmp_path, plan_of(points=points), concurrency=1)
+    run = Run(tmp_path, plan_of(points=points, known_points=False), concurrency=1)
     run_to_end(run.session(), 1)  # killed in between, so that the second is asked for by another session
     engine = run.session()
     run_to_end(engine)
@@ -25,6 +26,23 @@ def test_points_are_tried_first_and_start_up_trials_follow(tmp_path):
     assert families == [Family.SVM, Family.FOREST, Family.RESNET, Family.SVM]
     assert run.study()[0].params["svm.C"] == 0.5
     assert len(run.study()) == 12
+
+
+def test_a_family_without_a_point_begins_with_what_is_known_to_be_good(tmp_path):
+    point = {"family": "svm", "kernel": "linear", "C": 0.5}
+    run = Run(tmp_path, plan_of(points=[point], startup_trials=4), concurrency=1)
+    run_to_end(run.session())
+    tried = [parse_config(record.config) for record in trials_of(run.events)]
+    assert tried[0].kernel == "linear"
+    assert tried[1:3] == list(plan_of(startup_trials=4).known_configs(["svm"]))
+    assert [config.family for config in tried[1:5]] == ["resnet", "forest", "svm", "forest"]
+
+
+@pytest.mark.parametrize("sampler", ["random", "grid"])
+def test_samplers_that_are_to_be_fair_begin_with_nothing_known(sampler):
+    listed = {"svm": {"kernel": "linear", "C": [1, 3], "features": {"pca": 0}}, "families": ["svm"]}
+    assert plan_of(sampler=sampler, space=listed).known_configs() == ()
+    assert len(plan_of(space=listed).known_configs()) == 1
 
 
 def test_random_suggestions_are_reproducible_and_not_those_of_tpe(tmp_path):

@@ -1,0 +1,104 @@
+"""Configs that did well on faces in earlier searches of ours, with which a search begins.
+
+They won searches of FER2013 by validation, as `docs/log.md` has them under "The learners, searched" (2026-11-25).
+Where a space has no such weights or features, the next one of the family stands in.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from spaces.family import Family
+from spaces.features import FeatureConfig
+from spaces.forest import ForestConfig
+from spaces.joint import JointSpace
+from spaces.points import parameters
+from spaces.resnet import ResnetConfig
+from spaces.svm import SvmConfig
+
+_FINE_TUNED = ResnetConfig(
+    weights="faces",
+    unfreeze=0,
+    epochs=2,
+    batch_size=128,
+    head_lr=1.9e-3,
+    weight_decay=0.05,
+    label_smoothing=0.1,
+    augment=0.3,
+    ema=0.99,
+    image_size=64,
+    flip=True,
+)
+# The recipe of the pretraining in those searches.
+_FROM_SCRATCH = ResnetConfig(
+    epochs=12,
+    batch_size=128,
+    head_lr=2e-3,
+    backbone_lr=2e-3,
+    schedule="one_cycle",
+    label_smoothing=0.1,
+    augment=0.5,
+    ema=0.995,
+    image_size=64,
+    flip=True,
+)
+_EMBEDDING = FeatureConfig(kind="embedding", flip=True)
+_HANDMADE = FeatureConfig(kind="hog+lbp", hog_signed=True, lbp_cell=12, pca=384, mirror=True, flip=True)
+
+# The dearest family first: its trial takes longest, and the others run beside it.
+KNOWN: dict[Family, tuple[SvmConfig | ForestConfig | ResnetConfig, ...]] = {
+    Family.RESNET: (_FINE_TUNED, _FROM_SCRATCH),
+    Family.SVM: (
+        SvmConfig(C=0.77, gamma=0.68, features=_EMBEDDING),
+        SvmConfig(C=7.7, gamma=1.1, features=_HANDMADE),
+    ),
+    Family.FOREST: (
+        ForestConfig(
+            depth=14,
+            min_samples_leaf=9,
+            max_features=0.2,
+            features=_EMBEDDING.model_copy(update={"pca": 64, "discriminants": "added"}),
+        ),
+        ForestConfig(
+            depth=30,
+            max_features=0.08,
+            criterion="entropy",
+            features=_HANDMADE.model_copy(update={"lbp_cell": 8, "discriminants": "only", "mirror": False}),
+        ),
+    ),
+}
+
+
+def known_points(space: JointSpace) -> Iterator[SvmConfig | ForestConfig | ResnetConfig]:
+    """A config for each family of `space`, as near to one that is known to be good as the space allows."""
+    for family, configs in KNOWN.items():
+        if family in space.families:
+            config = next((each for each in configs if _has(space, each)), configs[-1])
+            yield space.suggest(_Nearest(parameters(config)))
+
+
+def _has(space: JointSpace, config: SvmConfig | ForestConfig | ResnetConfig) -> bool:
+    """Whether `space` has what `config` rests on: its weights or its features."""
+    if isinstance(config, ResnetConfig):
+        return config.weights in space.resnet.weights
+    searched = space.svm if isinstance(config, SvmConfig) else space.forest
+    return config.features.kind in searched.features.kind
+
+
+class _Nearest:
+    """Answers a space with the parameters of a config, or what the space has nearest to them."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        value = self._values[name]
+        if value in choices:
+            return value
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return min(choices, key=lambda choice: abs(choice - value)) if is_number else choices[0]
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        return float(min(max(self._values[name], low), high))
+
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
+        return int(min(max(self._values[name], low), high))
