@@ -38,7 +38,7 @@ from search.plan import validate_plan
 from search.plan_file import absolute, read_plan
 from spaces.joint import Config, parse_config
 from spaces.resnet import ResnetConfig
-from trainables.base import Model, Task
+from trainables.base import Model, Task, weights_key
 from trainables.cache import SHARED, Cache
 from trainables.checkpoint import VALIDATION
 from trainables.data.faceset import Faces
@@ -48,7 +48,6 @@ from trainables.families import build_learner, load_model
 from trainables.metrics import Scores, score
 from trainables.pretraining import RECORD, pretrained
 from trainables.threads import usable_cpus
-from trainables.weights import weights_key
 
 ROOT = Path(__file__).resolve().parent.parent
 LOG = ROOT / "docs" / "log.md"

@@ -16,14 +16,13 @@ from search.plan import Plan
 from search.plan_file import read_plan
 from spaces.joint import parse_config
 from spaces.tree import domains_of
-from trainables.base import Learner, Task
+from trainables.base import Learner, Task, weights_key
 from trainables.data.faceset import Faces
 from trainables.data.protocol import TrainingData, load_pretraining, load_training
 from trainables.families import build_learner
 from trainables.metrics import score
 from trainables.pretraining import pretrained
 from trainables.threads import limit_threads
-from trainables.weights import weights_key
 
 PLAN, LOG = "plan.yaml", "log.jsonl"
 WORKERS = 2

@@ -17,7 +17,7 @@ from search.plan_file import read_plan
 from spaces.family import Family
 from spaces.joint import JointSpace
 from spaces.tree import RandomDraw
-from trainables.base import Task
+from trainables.base import Task, weights_key
 from trainables.curves import LearningCurve, read_curves, write_curve
 from trainables.data.faceset import Faces
 from trainables.data.protocol import load_pretraining, load_training
@@ -26,7 +26,6 @@ from trainables.footprint import measure_footprint
 from trainables.metrics import score
 from trainables.pretraining import pretrained
 from trainables.threads import limit_threads
-from trainables.weights import weights_key
 
 SHARES = {Family.SVM: 0.12, Family.FOREST: 0.13, Family.RESNET: 0.75}
 PLAN = Path(__file__).with_name("search_quality.yaml")

@@ -170,11 +170,10 @@ def alone(arguments: argparse.Namespace) -> dict[str, Any]:
     from search.plan_file import absolute
     from spaces.fidelity import Fidelity
     from spaces.joint import parse_config
-    from trainables.base import Task
+    from trainables.base import Task, weights_key
     from trainables.data.protocol import load_pretraining, load_training
     from trainables.families import build_learner
     from trainables.pretraining import pretrained
-    from trainables.weights import weights_key
 
     plan = absolute(validate_plan(plan_values(arguments, configs(1, whole=False), sharing=False), "benchmark"))
     cache = arguments.folder / "cache"

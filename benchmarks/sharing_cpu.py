@@ -20,11 +20,11 @@ from search.plan import Plan, validate_plan
 from search.plan_file import absolute
 from spaces.family import Family
 from spaces.joint import parse_config
+from trainables.base import weights_key
 from trainables.data.protocol import load_pretraining, load_training
 from trainables.job import Assignment, Job
 from trainables.pretraining import pretrained
 from trainables.trial import Trial
-from trainables.weights import weights_key
 
 
 def main() -> None:

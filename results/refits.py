@@ -160,8 +160,8 @@ def starting_weights(
     start = _start_of(record)
     if start is None or start[1] != "faces":
         return {}
+    from trainables.base import weights_key
     from trainables.pretraining import pretrained
-    from trainables.weights import weights_key
 
     split = spec.protocol.seed
 

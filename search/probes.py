@@ -68,7 +68,8 @@ def stand_ins(plan: Plan, family: Family, folder: Path) -> dict[str, Path]:
     wanted = {(arch, weights) for field, arch, weights in named if field.startswith(f"{family}.")}
     if not wanted:
         return {}
-    from trainables.weights import weights_key, write_random
+    from trainables.base import weights_key
+    from trainables.weights import write_random
 
     files = {arch: folder / f"{arch}.safetensors" for arch, _ in wanted}
     try:

@@ -17,7 +17,7 @@ from spaces.fidelity import Fidelity
 
 Rung = tuple[Family | None, float]
 
-LEARNING_SHARE = 0.1
+LEARNING_SHARE = 0.2
 
 
 class Verdict(Enum):

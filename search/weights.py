@@ -27,7 +27,8 @@ def find_weights(plan: Plan) -> dict[str, Path]:
     wanted = sorted({(arch, weights) for arch, weights in named if weights not in ("none", FACES)})
     if plan.fake or not wanted:
         return {}
-    from trainables.weights import load_embedding_net, resolve_weights, weights_key
+    from trainables.base import weights_key
+    from trainables.weights import load_embedding_net, resolve_weights
 
     files = {}
     for arch, weights in wanted:
@@ -58,12 +59,10 @@ def pretrain(
         return dict(found)
     if engine.is_over:
         return None
-    from trainables.base import TrainingError
+    from trainables.base import TrainingError, weights_key
     from trainables.data.protocol import load_pretraining
-    from trainables.precision import Compute
     from trainables.pretraining import PretrainingStopped, pretrained
     from trainables.threads import usable_cpus
-    from trainables.weights import weights_key
 
     data = load_pretraining(plan.data, cache)
     arch, began = plan.pretraining.arch, time.time()
@@ -89,6 +88,8 @@ def pretrain(
         raise InputError(f"pretraining: {error}") from error
     finally:
         if is_computed:
+            from trainables.precision import Compute
+
             seconds, is_on_gpu = time.time() - computing_since, Compute.best().device.type == "cuda"
             engine.note_preparation(Spend(seconds * cpus, seconds * is_on_gpu))
     return {**found, weights_key(arch, FACES): path.resolve()}

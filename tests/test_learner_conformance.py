@@ -65,7 +65,8 @@ ONE_OF_EACH = ["svm-rbf", "forest-hog", "resnet"]
 def faces_weights(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Weights for the cases with embeddings: random ones, since what matters here is how learners handle them."""
     from trainables.backbones import random_net
-    from trainables.weights import weights_key, write_tensors
+    from trainables.base import weights_key
+    from trainables.weights import write_tensors
 
     path = tmp_path_factory.mktemp("weights") / "faces.safetensors"
     write_tensors(random_net("resnet18", 0, classes=7).state_dict(), path)

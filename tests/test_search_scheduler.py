@@ -97,8 +97,8 @@ def test_where_little_time_is_left_a_margin_is_learned_from_cheap_trials_alone()
         asha.report(0, Family.SVM, 1, 0.6, seconds, left)
         return [asha.report(trial, Family.SVM, 1, value, seconds, left) for trial, value in ((1, 0.5), (2, 0.61))]
 
-    assert verdicts(seconds=10.0, left=200.0) == [GO_ON, GO_ON]  # the next rung takes 20 s more
-    assert verdicts(seconds=10.1, left=200.0) == [END, GO_ON]
+    assert verdicts(seconds=10.0, left=100.0) == [GO_ON, GO_ON]  # the next rung takes 20 s more
+    assert verdicts(seconds=10.1, left=100.0) == [END, GO_ON]
 
 
 def test_a_rung_that_foretells_stops_what_is_behind_and_one_that_does_not_only_the_worst_third():

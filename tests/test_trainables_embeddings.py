@@ -18,9 +18,10 @@ from spaces.errors import InputError
 from spaces.features import DESCRIPTORS, FeatureConfig, FeatureSpace
 from spaces.resnet import STEMMED
 from trainables.backbones import CHANNEL_MEAN, CHANNEL_STD, embedding_net, prepare, random_net, trunk
+from trainables.base import weights_key
 from trainables.embeddings import Embedder
 from trainables.precision import Compute
-from trainables.weights import load_embedding_net, weights_key
+from trainables.weights import load_embedding_net
 
 FACES = drawn_faces(6).images
 LEFT_OUT = ("efficientnet_v2_l", "googlenet", "inception_v3", "mnasnet", "squeezenet", "vit_h_14")

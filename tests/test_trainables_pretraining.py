@@ -14,11 +14,11 @@ import torch
 from drawn_faces import drawn_faces
 
 from spaces.resnet import ResnetConfig
-from trainables.base import Task
+from trainables.base import Task, weights_key
 from trainables.data.protocol import PretrainingData
 from trainables.pretraining import RECORD, PretrainingStopped, pretrained
 from trainables.resnet import ResnetLearner
-from trainables.weights import read_tensors, weights_key, write_tensors
+from trainables.weights import read_tensors, write_tensors
 
 CONFIG = ResnetConfig(epochs=2, batch_size=8, image_size=32, ema=0.9, schedule="one_cycle", mixup=0.2)
 QUICK = CONFIG.model_copy(update={"epochs": 1, "batch_size": 112})

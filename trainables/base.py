@@ -168,3 +168,8 @@ def class_weights(labels: NDArray[Any], classes: int = len(CLASSES)) -> NDArray[
     if (counts == 0).any():
         raise TrainingError(f"every class needs an image; counts are {counts.tolist()}")
     return len(labels) / (float(classes) * counts)
+
+
+def weights_key(arch: str, weights: str) -> str:
+    """The key of `Task.weights` under which the file that `weights` means for `arch` is found."""
+    return f"{arch} {weights}"

@@ -16,12 +16,13 @@ from torch import Tensor
 from spaces.backbones import WIDTHS
 from spaces.features import FeatureConfig
 from trainables.backbones import embedding_net, prepare
+from trainables.base import weights_key
 from trainables.data.faceset import Images
 from trainables.features import PREFIX
 from trainables.files import Shape
 from trainables.keys import NETWORK_CODE, code_digest, digest
 from trainables.precision import Compute
-from trainables.weights import load_embedding_net, resolve_weights, weights_key
+from trainables.weights import load_embedding_net, resolve_weights
 
 EMBED_BATCH = 256
 

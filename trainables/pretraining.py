@@ -2,7 +2,7 @@
 
 A face that stands in validation or test is never seen (`load_pretraining` holds it out), and the file's name holds a
 hash of what was held out: another split pretrains again. The work is done once per node; a checkpoint at each of its
-27 parts lets a killed pretraining go on where it was.
+27 parts lets a killed pretraining go on where it was. Only then is torch loaded, which takes seconds.
 """
 
 import fcntl
@@ -20,25 +20,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from spaces.errors import InputError
-from spaces.fidelity import Fidelity
 from spaces.resnet import ResnetConfig
-from trainables.base import TrainingError
-from trainables.data.faceset import EMOTIONS
+from trainables.base import weights_key
 from trainables.data.protocol import PretrainingData
 from trainables.files import read_form
-from trainables.finetuning import Examples, FineTuning
-from trainables.precision import Compute, cpu_threads, out_of_memory, release_memory
-from trainables.weights import (
-    read_into,
-    read_tensors,
-    resolve_weights,
-    starting_net,
-    weights_key,
-    write_tensors,
-)
 
-_SCALE = Fidelity()
-_SEED = 0
 # Part of the key, to be raised when the training loop changes what it computes. The rounding of another device or
 # another version of torch is no reason to spend an hour again, so neither is part of it.
 _FORMAT = 2
@@ -105,20 +91,21 @@ def pretrained(
         PretrainingStopped: If `listener` returned False.
         TrainingError: If training failed.
     """
-    start = files.get(weights_key(config.arch, config.weights)) or resolve_weights(config.arch, config.weights)
+    start = files.get(weights_key(config.arch, config.weights)) or _file_of(config)
     folder = cache / f"faces-weights-{config.arch}-{_key(config, data, start)}"
     weights = folder / WEIGHTS
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder / ".lock", listener):
             if not weights.is_file():
-                with cpu_threads(threads):
-                    _train(config, data, folder, listener, files)
-                last = _checkpoints(folder)[-1]
+                from trainables.pretraining_loop import train
+
+                train(config, data, folder, threads, listener, files)
+                last = checkpoints(folder)[-1]
                 # In this order a kill at any point leaves either a checkpoint to go on from or whole weights.
                 shutil.copyfile(last / RECORD, folder / RECORD)
                 (last / "net.safetensors").replace(weights)
-            for checkpoint in _checkpoints(folder):
+            for checkpoint in checkpoints(folder):
                 shutil.rmtree(checkpoint)
     except OSError as error:
         raise InputError(f"{folder}: cannot keep pretrained weights here ({error.strerror or error})") from error
@@ -130,73 +117,18 @@ def pretraining_record(weights: Path) -> dict[str, Any]:
     return read_form(Record, weights.parent / RECORD).model_dump(mode="json")
 
 
-def _train(
-    config: ResnetConfig, data: PretrainingData, folder: Path, listener: Listener, files: Mapping[str, Path]
-) -> None:
-    """Train from the last checkpoint in `folder` to the end, whose checkpoint stays.
-
-    Raises:
-        PretrainingStopped: If `listener` asks for it.
-        TrainingError: If training diverged or memory did not suffice.
-    """
-    compute = Compute.best()
-    try:
-        _train_on(compute, config, data, folder, listener, files)
-    except (RuntimeError, MemoryError) as error:
-        if isinstance(error, TrainingError) or not out_of_memory(error):
-            raise
-        reason = str(error).partition("\n")[0]
-        raise TrainingError(f"out of memory with batches of {config.batch_size} ({reason})") from None
-    finally:
-        release_memory(compute)  # the trials to come need it
-
-
-def _train_on(
-    compute: Compute,
-    config: ResnetConfig,
-    data: PretrainingData,
-    folder: Path,
-    listener: Listener,
-    files: Mapping[str, Path],
-) -> None:
-    examples = Examples(data.images, data.emotions, len(EMOTIONS), data.emotions, balanced=False)
-    done = _checkpoints(folder)[-1:]
-    if done and int(done[0].name) == _SCALE.maximum:
-        return
-    net = starting_net(config, _SEED, len(EMOTIONS), files)
-    if done:
-        net.load_state_dict(read_tensors(done[0] / "net.safetensors"))
-    training = FineTuning(compute.place(net), config, examples, _SEED, compute)
-    if done:
-        read_into(training.state(), done[0] / "training.safetensors")
-    record = read_form(Record, done[0] / RECORD) if done else Record(config=config, images=len(data.images), seconds=0)
-    first, began = int(done[0].name) if done else 0, time.perf_counter()
-    for part in range(first + 1, _SCALE.maximum + 1):
-        begin = _SCALE.units(training.total_steps, part - 1) if part > 1 else 0
-        steps = range(begin, _SCALE.units(training.total_steps, part))
-        loss = training.run(steps) if steps else 0.0
-        spent = record.seconds + time.perf_counter() - began
-        _keep(training, folder, part, record.model_copy(update={"seconds": spent}))
-        if not listener(part / _SCALE.maximum, loss) and part < _SCALE.maximum:
-            raise PretrainingStopped
-
-
-def _keep(training: FineTuning, folder: Path, part: int, record: Record) -> None:
-    """Write a checkpoint, whole or not at all, then remove the older ones."""
-    older = _checkpoints(folder)
-    partial = folder / "partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    write_tensors(training.predictor.state_dict(), partial / "net.safetensors")
-    write_tensors(training.state(), partial / "training.safetensors")
-    (partial / RECORD).write_text(record.model_dump_json(indent=2))
-    partial.rename(folder / str(part))
-    for path in older:
-        shutil.rmtree(path)
-
-
-def _checkpoints(folder: Path) -> list[Path]:
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in the folder of a pretraining, the oldest first; each is named by the part that it follows."""
     return sorted(folder.glob("[0-9]*"), key=lambda path: int(path.name))
+
+
+def _file_of(config: ResnetConfig) -> Path | None:
+    """The file that pretraining itself starts from, if any."""
+    if config.weights == "none":
+        return None
+    from trainables.weights import resolve_weights
+
+    return resolve_weights(config.arch, config.weights)
 
 
 def _key(config: ResnetConfig, data: PretrainingData, start: Path | None) -> str:

@@ -13,13 +13,13 @@ from spaces.errors import InputError
 from spaces.fidelity import Fidelity
 from spaces.resnet import Arch, ImageSize, ResnetConfig, Stem
 from trainables.backbones import empty_net, head, prepare
-from trainables.base import Learner, Model, Task, TrainingError
+from trainables.base import Learner, Model, Task, TrainingError, weights_key
 from trainables.data.faceset import CLASSES, Images
 from trainables.descriptors import mirror
 from trainables.finetuning import Examples, FineTuning
 from trainables.precision import Compute, cpu_threads, out_of_memory, release_memory
 from trainables.prefix import Prefix
-from trainables.weights import check_fit, read_into, read_tensors, starting_net, weights_key, write_tensors
+from trainables.weights import check_fit, read_into, read_tensors, starting_net, write_tensors
 
 PREDICT_BATCH = 128
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from spaces.errors import InputError
 from spaces.resnet import Arch, ResnetConfig, Stem
 from trainables.backbones import embedding_net, empty_net, random_net, reset_head
+from trainables.base import weights_key
 from trainables.data.faceset import CLASSES
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
@@ -82,11 +83,6 @@ def cached_file(url: str) -> Path:
             f"{found[: len(digits)]}; delete it and fetch it again from {url}"
         )
     return path
-
-
-def weights_key(arch: str, weights: str) -> str:
-    """The key of `Task.weights` under which the file that `weights` means for `arch` is found."""
-    return f"{arch} {weights}"
 
 
 def starting_net(
