@@ -4,7 +4,7 @@ import multiprocessing
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,12 @@ def ours(setting: Setting, until: float) -> None:
         if path.name != "shared":
             (own / path.name).symlink_to(path)
     start(plan, run, own, Console(quiet=True))
+
+
+def ours_unknowing(setting: Setting, until: float) -> None:
+    """The same without configs that earlier searches of these faces found to be good."""
+    plan = setting.plan.model_copy(update={"known_points": False})
+    ours(replace(setting, plan=plan), until)
 
 
 def _suggest(space: JointSpace, trial: Any) -> dict[str, Any]:
@@ -261,6 +267,7 @@ def syne_tune(setting: Setting, until: float) -> None:
 
 SIDES: dict[str, Callable[[Setting, float], None]] = {
     "fertune": ours,
+    "fertune, nothing known": ours_unknowing,
     "Ray Tune": ray_tune,
     "Ray Tune, warm workers": ray_tune_warm,
     "Optuna": optuna_alone,
