@@ -92,7 +92,7 @@ def outline_text(facts: dict[str, Any]) -> RenderableType:
     begin = f", first at {facts['first_seconds']:g} s" if facts["first_seconds"] else ""
     lines = [
         f"points     {len(facts['points'])}, tried first; then {facts['startup_trials']} start-up trials, "
-        f"{len(facts['known_points'])} of them known to be good",
+        f"the first {len(facts['known_points'])} known to be good",
         f"sampler    {facts['sampler']}",
         f"scheduler  {facts['scheduler']}" + (f", eta {facts['eta']}, {rule}" if is_asha else ""),
         f"rungs      {', '.join(str(rung) for rung in facts['rungs'])} ({facts['rungs_of']}{begin})",

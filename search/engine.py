@@ -307,7 +307,8 @@ class Engine:
 
     def _decide(self, measurement: Measurement) -> Verdict:
         """Ask the scheduler; a trial that ends has finished or is stopped, one that pauses leaves its worker."""
-        verdict = self._judge(measurement)
+        minutes = self.plan.budget.minutes
+        verdict = self._judge(measurement, math.inf if minutes is None else 60 * minutes - self.elapsed)
         if verdict is Verdict.END:
             self.end(measurement.trial, self._end_status(measurement.fidelity))
         elif verdict is Verdict.PAUSE:
@@ -321,14 +322,18 @@ class Engine:
         for number in sorted(self._scheduler.passed_over):
             self.end(number, Status.STOPPED)
 
-    def _judge(self, measurement: Measurement) -> Verdict:
+    def _judge(self, measurement: Measurement, left: float) -> Verdict:
         """Ask the scheduler, unless the model is too slow or large: it could not win, and none is compared with it.
 
         More training makes no model faster or smaller; a limit to what validation says may be kept yet.
+
+        Args:
+            measurement: The measurement.
+            left: Seconds that the search has left.
         """
         if not self.plan.goals.may_keep_footprint(measurement):
             return Verdict.END
-        number, minutes = measurement.trial, self.plan.budget.minutes
+        number = measurement.trial
         return self._scheduler.report(
             number,
             self.trials[number].family,
@@ -336,7 +341,7 @@ class Engine:
             self.plan.goals.value(measurement),
             # What it waited for others says nothing of what it costs.
             measurement.total_seconds - measurement.cache_wait_seconds,
-            math.inf if minutes is None else 60 * minutes - self.elapsed,
+            left,
         )
 
     def _free(self, number: int) -> None:
@@ -351,7 +356,8 @@ class Engine:
     def _replay(self, past: Sequence[Event]) -> None:
         """Rebuild trials and rungs from earlier sessions.
 
-        A trial whose last measurement was its end, but whose driver died before writing that down, is decided again.
+        A trial whose last measurement was its end, but whose driver died before writing that down, is decided again;
+        but none ends for want of time, of which there may be more now. So all that went on do so here, too.
         """
         for event in past:
             self._ledger.apply(event)
@@ -362,7 +368,7 @@ class Engine:
                 self._scheduler.leave(event.trial)
             elif isinstance(event, TrialTakenUp):
                 self._scheduler.take_up(event.trial)
-            elif isinstance(event, Measurement) and self._judge(event) is Verdict.END:
+            elif isinstance(event, Measurement) and self._judge(event, math.inf) is Verdict.END:
                 self._decided[event.trial] = self._end_status(event.fidelity)
 
     def _emit(self, event: Event) -> None:

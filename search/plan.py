@@ -56,8 +56,8 @@ class Plan(Section):
             earlier searches of faces (`spaces.known`), as near to it as the space allows. The samplers `random` and
             `grid` never begin so.
         fidelity: The scale of fidelities; the rungs follow from it.
-        startup_trials: How many trials, points aside, must have ended before TPE models the space; until then
-            suggestions are random, and the first ones take the families in turn.
+        startup_trials: How many trials, points aside, must have ended before TPE models the space; after the known
+            points suggestions are random until then, and the first ones take the families in turn.
         sampler: `tpe` learns from the trials so far, stopped ones too, and is better where there are many;
             `random` is a baseline, for an unbiased picture of the space. `gp` (Gaussian processes) is for few and dear
             trials of mostly numeric parameters, with little stopping: it learns from finished trials alone. `cmaes` is
@@ -135,7 +135,8 @@ class Plan(Section):
         if not self.known_points or self.sampler in ("random", "grid"):
             return ()
         begun = {config.family for config in self.configs_of_points} | set(tried)
-        return tuple(config for config in known_points(self.space) if config.family not in begun)
+        found = [config for config in known_points(self.space) if config.family not in begun]
+        return tuple(found[: self.startup_trials])
 
     @property
     def cache_bytes(self) -> int | None:

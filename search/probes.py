@@ -15,6 +15,7 @@ from typing import Any
 from search.forecast import forecast
 from search.plan import Plan
 from search.room import Room
+from search.scheduler import GROWTH
 from spaces.errors import InputError
 from spaces.family import Family
 from spaces.fidelity import Fidelity
@@ -24,8 +25,6 @@ from trainables.data.protocol import TrainingData, load_training
 from trainables.fake import FakeLearner
 from trainables.families import build_learner
 from trainables.threads import limit_threads
-
-_GROWTH = {Family.SVM: 2, Family.FOREST: 1, Family.RESNET: 1}
 
 
 def estimate(plan: Plan, room: Room, cache: Path, probes: int) -> dict[str, Any]:
@@ -94,7 +93,7 @@ def _probe(
         learner.fit_to(rung)
         learner.predict_proba(data.validation.images)
         measured.append(time.perf_counter() - began)
-    return carried_on(measured, plan.fidelity, _GROWTH[family])
+    return carried_on(measured, plan.fidelity, GROWTH[family])
 
 
 def carried_on(measured: list[float], scale: Fidelity, growth: int) -> list[float]:

@@ -24,7 +24,7 @@ from search.board import Board
 from search.engine import Engine
 from search.growth import Growth
 from search.plan import Plan
-from search.plan_file import write_plan
+from search.plan_file import read_plan, write_plan
 from search.progress import Progress
 from search.provenance import provenance
 from search.quota import Quota
@@ -102,8 +102,9 @@ def check_same_search(plan: Plan, run: RunFolder) -> None:
     Raises:
         InputError: Naming the sections that differ.
     """
-    began, now = run.plan_values(), plan.model_dump(mode="json")
-    differing = [name for name in now if name not in _MAY_CHANGE and began.get(name) != now[name]]
+    # What a plan saved by an earlier version lacks has its default, as a resume reads it.
+    began, now = read_plan(run.plan).model_dump(mode="json"), plan.model_dump(mode="json")
+    differing = [name for name in now if name not in _MAY_CHANGE and began[name] != now[name]]
     if differing:
         raise InputError(
             f"{run.location}: was begun with another plan ({', '.join(differing)} differ), so this is not its "

@@ -18,6 +18,8 @@ from spaces.fidelity import Fidelity
 Rung = tuple[Family | None, float]
 
 LEARNING_SHARE = 0.2
+# With which power of the fidelity what a trial has spent grows: machines compare each image with each.
+GROWTH = {Family.SVM: 2, Family.FOREST: 1, Family.RESNET: 1}
 
 
 class Verdict(Enum):
@@ -164,8 +166,7 @@ class Asha(RungScheduler):
     ) -> Verdict:
         for rung, earlier in self._passed.pop(trial, []):
             self._foresight[rung].add(earlier, value)
-        # To the next rung it takes eta times as many seconds in all, if set-up is little of them.
-        self._may_learn = (self._scale.eta - 1) * seconds <= LEARNING_SHARE * left
+        self._may_learn = (self._scale.eta ** GROWTH[family] - 1) * seconds <= LEARNING_SHARE * left
         return super().report(trial, family, fidelity, value, seconds, left)
 
     def _judge(self, trial: int, rung: Rung, value: float) -> Verdict:

@@ -1,9 +1,10 @@
-"""Configs that did well on faces in earlier searches of ours, with which a search begins.
+"""Configs that did well on faces before, with which a search begins.
 
-They won searches of FER2013 by validation, as `docs/log.md` has them under "The learners, searched" (2026-11-25).
-Where a space has no such weights or features, the next one of the family stands in.
+But for one they won searches of FER2013 by validation, as `docs/log.md` has them under "The learners, searched"
+(2026-11-25). Networks from random weights were not searched there: theirs is how plans pretrain by default.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,7 +29,6 @@ _FINE_TUNED = ResnetConfig(
     image_size=64,
     flip=True,
 )
-# The recipe of the pretraining in those searches.
 _FROM_SCRATCH = ResnetConfig(
     epochs=12,
     batch_size=128,
@@ -69,19 +69,22 @@ KNOWN: dict[Family, tuple[SvmConfig | ForestConfig | ResnetConfig, ...]] = {
 
 
 def known_points(space: JointSpace) -> Iterator[SvmConfig | ForestConfig | ResnetConfig]:
-    """A config for each family of `space`, as near to one that is known to be good as the space allows."""
+    """A config for each family of `space`, as near to one that is known to be good as the space allows.
+
+    Of networks from weights that are neither `none` nor `faces` nothing is known.
+    """
     for family, configs in KNOWN.items():
-        if family in space.families:
-            config = next((each for each in configs if _has(space, each)), configs[-1])
-            yield space.suggest(_Nearest(parameters(config)))
+        usable = [config for config in configs if family in space.families and _has(space, config)]
+        if usable:
+            yield space.suggest(_Nearest(parameters(usable[0])))
 
 
 def _has(space: JointSpace, config: SvmConfig | ForestConfig | ResnetConfig) -> bool:
-    """Whether `space` has what `config` rests on: its weights or its features."""
+    """Whether `space` has what `config` rests on: its weights, or a descriptor of its features."""
     if isinstance(config, ResnetConfig):
         return config.weights in space.resnet.weights
     searched = space.svm if isinstance(config, SvmConfig) else space.forest
-    return config.features.kind in searched.features.kind
+    return any(set(kind.split("+")) & set(config.features.descriptors) for kind in searched.features.kind)
 
 
 class _Nearest:
@@ -94,8 +97,11 @@ class _Nearest:
         value = self._values[name]
         if value in choices:
             return value
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return min(choices, key=lambda choice: abs(choice - value)) if is_number else choices[0]
+        if isinstance(value, str):  # of descriptors, those that have most in common
+            return max(choices, key=lambda choice: len(set(choice.split("+")) & set(value.split("+"))))
+        if min(value, *choices) > 0:
+            return min(choices, key=lambda choice: abs(math.log(choice / value)))
+        return min(choices, key=lambda choice: abs(choice - value))
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
         return float(min(max(self._values[name], low), high))

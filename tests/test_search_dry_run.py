@@ -52,6 +52,7 @@ def test_what_fits_at_once():
     }
     assert facts["at_once"] == 5
     assert facts["rungs"] == [1, 3, 9, 27]
+    assert [config["family"] for config in facts["known_points"]] == ["resnet", "svm", "forest"]
     with pytest.raises(InputError, match="a trial asks for 2 CPUs"):
         outline(plan, {"CPU": 1.0, "GPU": 1.0}, Path("unused"), 0)
 

@@ -34,6 +34,24 @@ def test_start_up_trials_take_the_families_in_turn_the_dearest_known_one_first(t
     assert first == [Family.RESNET, Family.SVM, Family.FOREST, Family.SVM]
 
 
+def test_where_time_is_short_dear_trials_must_be_good_and_a_replay_takes_none_back(tmp_path):
+    space = {"families": ["resnet"], "resnet": {"weights": "imagenet"}}
+    run = Run(tmp_path, plan_of(space=space, budget={"minutes": 5}), concurrency=3)
+    engine = run.session()
+    first, second, third = (engine.suggest().trial for _ in range(3))
+    dear = {"total_seconds": 35.0}  # the next rung takes 70 s more, and a fifth of the time is 60 s
+    assert engine.report(report(first, 1, 0.6) | dear) is Verdict.GO_ON
+    assert engine.report(report(second, 1, 0.5)) is Verdict.GO_ON
+    assert engine.report(report(third, 1, 0.5) | dear) is Verdict.END
+    run.plan = plan_of(space=space, budget={"minutes": 0.05})
+    again = run.session()
+    assert {number: trial.status for number, trial in again.trials.items()} == {
+        first: Status.RUNNING,
+        second: Status.RUNNING,
+        third: Status.STOPPED,
+    }
+
+
 def test_the_study_is_told_the_truth_about_stopped_trials(tmp_path):
     run = Run(tmp_path, make_plan())
     engine = run.session()

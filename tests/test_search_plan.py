@@ -5,8 +5,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from results.run_folder import RunFolder
+from search.budget import Budget
 from search.plan import PRETRAINING, Plan, validate_plan
 from search.plan_file import absolute, read_plan, write_plan
+from search.run import check_same_search
 from spaces.errors import InputError
 from spaces.svm import SvmConfig
 from trainables.data.spec import CropSpec
@@ -298,3 +301,14 @@ def test_augmented_views_are_shared_only_if_trials_can_have_the_same():
 
     assert views(augment=[0.2, 0.4]) == views(augment=0.3, erasing=[0, 0.5]) > 0
     assert views() == views(augment=0.3, erasing={"low": 0.0, "high": 0.5}) == 0
+
+
+def test_a_run_of_an_earlier_version_can_be_continued_and_one_of_another_plan_cannot(tmp_path):
+    plan, run = validate_plan({"budget": {"trials": 3}}, "test"), RunFolder(tmp_path)
+    write_plan(plan, run.plan)
+    saved = yaml.safe_load(run.plan.read_text())
+    del saved["known_points"]  # a field that came later
+    run.plan.write_text(yaml.safe_dump(saved))
+    check_same_search(plan.model_copy(update={"budget": Budget(trials=9)}), run)
+    with pytest.raises(InputError, match=r"another plan \(seed, known_points differ\)"):
+        check_same_search(plan.model_copy(update={"seed": 7, "known_points": False}), run)

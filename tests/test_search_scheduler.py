@@ -92,13 +92,15 @@ def test_the_first_at_a_rung_all_go_on_where_the_margin_is_learned():
 
 
 def test_where_little_time_is_left_a_margin_is_learned_from_cheap_trials_alone():
-    def verdicts(seconds: float, left: float) -> list[Verdict]:
+    def verdicts(family: Family, seconds: float) -> list[Verdict]:
         asha = Asha(Fidelity(), margin=None)
-        asha.report(0, Family.SVM, 1, 0.6, seconds, left)
-        return [asha.report(trial, Family.SVM, 1, value, seconds, left) for trial, value in ((1, 0.5), (2, 0.61))]
+        asha.report(0, family, 1, 0.6, seconds, left=100.0)
+        return [asha.report(trial, family, 1, value, seconds, left=100.0) for trial, value in ((1, 0.5), (2, 0.61))]
 
-    assert verdicts(seconds=10.0, left=100.0) == [GO_ON, GO_ON]  # the next rung takes 20 s more
-    assert verdicts(seconds=10.1, left=100.0) == [END, GO_ON]
+    assert verdicts(Family.RESNET, seconds=10.0) == [GO_ON, GO_ON]  # the next rung takes 20 s more
+    assert verdicts(Family.RESNET, seconds=10.1) == [END, GO_ON]
+    assert verdicts(Family.SVM, seconds=2.5) == [GO_ON, GO_ON]  # here it takes eight times as many
+    assert verdicts(Family.SVM, seconds=2.6) == [END, GO_ON]
 
 
 def test_a_rung_that_foretells_stops_what_is_behind_and_one_that_does_not_only_the_worst_third():

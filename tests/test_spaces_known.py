@@ -38,6 +38,23 @@ def test_what_it_rests_on_decides_which_is_taken():
     assert svm.features.kind == forest.features.kind == "hog+lbp"
 
 
+def test_where_nothing_is_known_of_what_it_rests_on_there_is_none():
+    space = JointSpace(
+        svm=SvmSpace(features=FeatureSpace(kind=("pixels",))), resnet=ResnetSpace(weights=("imagenet", "mine.pth"))
+    )
+    assert [config.family for config in known_points(space)] == ["forest"]
+
+
+def test_of_the_descriptors_those_with_most_in_common_are_taken():
+    svm = next(known_points(JointSpace(families=("svm",), svm=SvmSpace(features=FeatureSpace(kind=("pixels", "hog"))))))
+    assert svm.features.kind == "hog"
+
+
+def test_of_listed_numbers_the_one_at_the_smallest_ratio_is_taken():
+    space = JointSpace(families=("resnet",), resnet=ResnetSpace(head_lr=(1e-4, 1e-2)))
+    assert next(known_points(space)).head_lr == 1e-2  # of 2e-3
+
+
 def test_what_the_space_lacks_is_replaced_by_what_is_nearest():
     space = JointSpace(
         families=(Family.SVM, Family.FOREST),

@@ -3,7 +3,10 @@
 import fcntl
 import json
 import math
+import pickle
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +59,22 @@ def test_what_was_made_once_is_used_again_and_another_split_is_not(tmp_path: Pat
     for other in (replace(DATA, split="6" * 32), replace(DATA, fingerprint="a" * 32)):
         assert pretrained(QUICK, other, tmp_path, 1) != made
     assert pretrained(QUICK.model_copy(update={"mixup": 0.0}), DATA, tmp_path, 1) != made
+
+
+LOOK_UP = """
+import pickle, sys
+from pathlib import Path
+from trainables.pretraining import pretrained
+config, data = pickle.loads(Path(sys.argv[1]).read_bytes())
+print(pretrained(config, data, Path(sys.argv[2]), 1), "torch" in sys.modules)
+"""
+
+
+def test_what_was_made_is_found_without_loading_torch(tmp_path: Path) -> None:
+    made, asked = pretrained(QUICK, DATA, tmp_path, 1), tmp_path / "asked"
+    asked.write_bytes(pickle.dumps((QUICK, DATA)))
+    command = [sys.executable, "-c", LOOK_UP, str(asked), str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == [str(made), "False"]
 
 
 def test_a_kill_at_the_very_end_costs_nothing(tmp_path: Path) -> None:
