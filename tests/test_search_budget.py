@@ -98,7 +98,7 @@ def test_what_was_spent_on_other_hardware_stays_what_it_was(tmp_path):
 
 def test_spend_counts_stopped_and_failed_trials_and_earlier_sessions(tmp_path):
     resources = {"forest": {"cpus": 2}, "resnet": {"cpus": 1, "gpus": 0.5}}
-    plan = plan_of(budget={"trials": 100, "cpu_seconds": 20}, resources=resources)
+    plan = plan_of(budget={"trials": 100, "cpu_seconds": 20}, resources=resources, known_points=False)
     run = Run(tmp_path, plan, concurrency=6, gpus=1)
     engine = run.session()
     assert {engine.suggest().trial for _ in range(3)} == {0, 1, 2}
@@ -151,7 +151,8 @@ def test_progress_tells_spend_and_patience_where_they_are_limited(tmp_path):
 
 
 def test_prices_make_a_budget_of_cost(tmp_path):
-    plan = plan_of(budget={"trials": 100, "cpu_price": 0.5, "gpu_price": 4, "cost": 30}, resources={"svm": {"cpus": 2}})
+    budget = {"trials": 100, "cpu_price": 0.5, "gpu_price": 4, "cost": 30}
+    plan = plan_of(budget=budget, resources={"svm": {"cpus": 2}}, space={"families": ["svm"]})
     engine = Run(tmp_path, plan, concurrency=1 + 1).session()
     number = engine.suggest().trial
     engine.report({**report(number, 1, 0.5), "total_seconds": 29.0})
