@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from results.clock import searched_seconds
 from results.leaderboard import TrialRecord
 from results.schema import (
     EndStatus,
@@ -26,6 +25,7 @@ from results.schema import (
 )
 from search.budget import Spend
 from search.ledger import Ledger
+from search.limits import Limits
 from search.plan import Plan
 from search.room import Room, Shape
 from search.scheduler import Verdict
@@ -81,8 +81,7 @@ class Engine:
         self._lost: Counter[int] = Counter()
         self.was_interrupted = False
         self._has_run_dry = False
-        self._past_seconds = searching_seconds(past)
-        self._began = clock()
+        self._limits = Limits(plan.budget, self._ledger, past, clock)
         self._waiting: list[int] = []
         self._decided: dict[int, EndStatus] = {}
         self._replay(past)
@@ -90,7 +89,7 @@ class Engine:
     @property
     def elapsed(self) -> float:
         """Seconds of searching, in this session and earlier ones."""
-        return self._past_seconds + self._clock() - self._began
+        return self._limits.elapsed
 
     @property
     def trials(self) -> dict[int, TrialRecord]:
@@ -128,7 +127,7 @@ class Engine:
 
     def begin(self) -> None:
         """Open the session, and end the trials whose end was decided in an earlier one but not written down."""
-        self._emit(SessionStart(time=self._began))
+        self._emit(SessionStart(time=self._limits.began))
         for number, status in self._decided.items():
             self.end(number, status)
         for number in self._scheduler.paused:
@@ -160,13 +159,7 @@ class Engine:
     @property
     def is_over(self) -> bool:
         """Whether running trials are to be left as they are: stopped, out of time or means, or the target met."""
-        budget, best = self.plan.budget, self.incumbent
-        return (
-            self.was_interrupted
-            or (budget.minutes is not None and self.elapsed >= 60 * budget.minutes)
-            or self.spend.exceeds(budget)
-            or (budget.target is not None and best is not None and (best.val_accuracy or 0) >= budget.target)
-        )
+        return self.was_interrupted or self._limits.are_reached
 
     @property
     def is_exhausted(self) -> bool:
@@ -176,12 +169,7 @@ class Engine:
 
     @property
     def _is_spent(self) -> bool:
-        budget = self.plan.budget
-        return (
-            self._has_run_dry
-            or (budget.trials is not None and len(self.trials) >= budget.trials)
-            or (budget.patience is not None and self.waited >= budget.patience)
-        )
+        return self._has_run_dry or self._limits.allow_no_trial
 
     @property
     def _is_closing(self) -> bool:
@@ -189,9 +177,7 @@ class Engine:
 
         No more trials will come; or half of the minutes are gone and nothing is at full fidelity.
         """
-        minutes = self.plan.budget.minutes
-        is_late = minutes is not None and self.incumbent is None and self.elapsed >= 30 * minutes
-        return self._is_spent or is_late
+        return self._is_spent or (self.incumbent is None and self._limits.are_half_gone)
 
     def suggest(self) -> Assignment | None:
         """The next trial to hand to a worker; None if none may start now."""
@@ -307,8 +293,7 @@ class Engine:
 
     def _decide(self, measurement: Measurement) -> Verdict:
         """Ask the scheduler; a trial that ends has finished or is stopped, one that pauses leaves its worker."""
-        minutes = self.plan.budget.minutes
-        verdict = self._judge(measurement, math.inf if minutes is None else 60 * minutes - self.elapsed)
+        verdict = self._judge(measurement, self._limits.seconds_left)
         if verdict is Verdict.END:
             self.end(measurement.trial, self._end_status(measurement.fidelity))
         elif verdict is Verdict.PAUSE:
@@ -376,8 +361,3 @@ class Engine:
         self._ledger.apply(event)
         for listener in self._listeners:
             listener(event)
-
-
-def searching_seconds(events: Sequence[Event]) -> float:
-    """Seconds of searching in `events`: of each session, from its start to its last event."""
-    return next(reversed(searched_seconds(events)), 0.0)

@@ -4,7 +4,7 @@ The engine, the study and the scheduler are those of a real search; only Ray, th
 """
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from search.plan import Plan
 from search.room import Room
 from search.scheduler import Verdict
 from search.searcher import Searcher
+from search.warm_start import EarlierTrial
 from spaces.forest import ForestConfig
 from spaces.resnet import ResnetConfig
 from spaces.svm import SvmConfig
@@ -36,7 +37,13 @@ class SimulatedClock:
         return self.now
 
 
-def simulate(plan: Plan, curve_of: CurveOf, available: dict[str, float], study: Path | None = None) -> list[Event]:
+def simulate(
+    plan: Plan,
+    curve_of: CurveOf,
+    available: dict[str, float],
+    study: Path | None = None,
+    earlier: Sequence[EarlierTrial] = (),
+) -> list[Event]:
     """The events of a search by `plan` in which every trial takes and measures what its curve says.
 
     Args:
@@ -44,10 +51,11 @@ def simulate(plan: Plan, curve_of: CurveOf, available: dict[str, float], study: 
         curve_of: Gives the curve of a config, with a value for each rung of the plan.
         available: The CPUs and GPUs of the simulated machine, as `Room` takes them.
         study: Where the study is written; None keeps it in memory, which is faster.
+        earlier: Trials of earlier runs, from which the search learns.
     """
     clock, events = SimulatedClock(), list[Event]()
     room = Room(plan.resources, available, plan.space.families)
-    engine = Engine(plan, Searcher(study, plan), (), events.append, room, clock)
+    engine = Engine(plan, Searcher(study, plan, (), earlier), (), events.append, room, clock)
     engine.begin()
     due: list[tuple[float, int, int]] = []
     curves: dict[int, LearningCurve] = {}

@@ -12,8 +12,8 @@ from results.run_folder import RunFolder
 from results.schema import Status
 from results.sharing import Shared, shared
 from search.budget import Budget, Spend
-from search.engine import searching_seconds
 from search.ledger import Ledger
+from search.limits import searching_seconds
 from search.place import is_driven
 from search.plan import Plan
 from search.plan_file import read_plan

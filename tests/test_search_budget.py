@@ -10,7 +10,7 @@ from rich.console import Console
 from results.leaderboard import trials_of
 from results.schema import Event, SessionStart, Status, TrialEnd, TrialStart
 from search.budget import Spend
-from search.engine import searching_seconds
+from search.limits import searching_seconds
 from search.progress import Progress
 from spaces.errors import InputError
 from spaces.family import Family

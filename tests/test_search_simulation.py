@@ -11,6 +11,7 @@ from results.schema import Event, Measurement, SessionEnd, Status, TrialEnd, Tri
 from search.plan import Plan, validate_plan
 from search.promotion import MOST_WAITING
 from search.simulation import simulate
+from search.warm_start import EarlierTrial
 from spaces.errors import InputError
 from spaces.family import Family
 from spaces.svm import SvmConfig
@@ -74,6 +75,26 @@ def test_minutes_are_those_of_the_simulated_clock():
     events = simulate(plan, SyntheticCurves(plan.fidelity).curve, CPUS)
     assert 300 <= events[-1].time < 400
     assert any(record.status is Status.RUNNING for record in trials_of(events))
+
+
+def test_a_simulated_search_learns_from_an_earlier_one():
+    curves = SyntheticCurves(plan_of().fidelity)
+    before = trials_of(simulate(plan_of(sampler="random", budget={"trials": 60}), curves.curve, CPUS))
+    best = incumbent(before)
+    earlier = [
+        EarlierTrial(
+            config=dict(record.config),
+            status=record.status,
+            reports={each.fidelity: each.val_accuracy for each in record.measurements},
+            is_point=record is best,
+        )
+        for record in before
+    ]
+    after = trials_of(simulate(plan_of(budget={"trials": 12}), curves.curve, CPUS, earlier=earlier))
+    assert after[0].config == best.config
+    assert incumbent(after).val_accuracy >= best.val_accuracy
+    alone = trials_of(simulate(plan_of(budget={"trials": 12}), curves.curve, CPUS))
+    assert incumbent(after).val_accuracy > incumbent(alone).val_accuracy
 
 
 def most_unended(events: list[Event]) -> int:

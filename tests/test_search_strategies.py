@@ -113,7 +113,7 @@ def test_what_deserves_to_go_on_outlives_the_end_of_time(tmp_path):
     for number in numbers:
         engine.report(report(number, 1, 0.5 + number / 100))
     families = {number: engine.trials[number].family for number in numbers}
-    engine._past_seconds = 100.0  # the minute is over
+    engine._limits._past_seconds = 100.0  # the minute is over
     engine.close()
     assert engine.is_over
     waiting = {each for each in numbers if engine.trials[each].status is Status.RUNNING}
@@ -197,6 +197,6 @@ def test_half_of_the_time_without_a_finished_trial_makes_promotion_eager(tmp_pat
     engine.suggest()
     engine.report(report(0, 1, 0.5))
     assert not engine._is_closing
-    engine._began -= 31
+    engine._limits.began -= 31
     assert engine._is_closing
     assert engine.suggest().trial == 0
