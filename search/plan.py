@@ -17,7 +17,7 @@ from spaces.grid import grid_of
 from spaces.joint import JointSpace
 from spaces.known import known_points
 from spaces.points import point_of
-from spaces.resnet import ResnetConfig, Stem
+from spaces.resnet import FROM_SCRATCH, ResnetConfig, Stem
 from spaces.svm import SvmConfig
 from trainables.data.spec import DataSpec
 
@@ -30,17 +30,7 @@ ALL_STAGES = 5
 # So many epochs pass before a trial sees a view of a face again.
 SHARED_VIEWS = 8
 
-PRETRAINING = ResnetConfig(
-    epochs=12,
-    batch_size=128,
-    head_lr=2e-3,
-    backbone_lr=2e-3,
-    schedule="one_cycle",
-    label_smoothing=0.1,
-    augment=0.5,
-    ema=0.995,
-    image_size=64,
-)
+PRETRAINING = FROM_SCRATCH
 
 
 class Plan(Section):

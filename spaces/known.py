@@ -13,7 +13,7 @@ from spaces.features import FeatureConfig
 from spaces.forest import ForestConfig
 from spaces.joint import JointSpace
 from spaces.points import parameters
-from spaces.resnet import ResnetConfig
+from spaces.resnet import FROM_SCRATCH, ResnetConfig
 from spaces.svm import SvmConfig
 
 _FINE_TUNED = ResnetConfig(
@@ -29,18 +29,7 @@ _FINE_TUNED = ResnetConfig(
     image_size=64,
     flip=True,
 )
-_FROM_SCRATCH = ResnetConfig(
-    epochs=12,
-    batch_size=128,
-    head_lr=2e-3,
-    backbone_lr=2e-3,
-    schedule="one_cycle",
-    label_smoothing=0.1,
-    augment=0.5,
-    ema=0.995,
-    image_size=64,
-    flip=True,
-)
+_FROM_SCRATCH = FROM_SCRATCH.model_copy(update={"flip": True})
 _EMBEDDING = FeatureConfig(kind="embedding", flip=True)
 _HANDMADE = FeatureConfig(kind="hog+lbp", hog_signed=True, lbp_cell=12, pca=384, mirror=True, flip=True)
 

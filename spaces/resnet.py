@@ -75,6 +75,20 @@ class ResnetConfig(BaseModel):
     flip: bool = False
 
 
+# A training of random weights that does well on faces: how plans pretrain by default.
+FROM_SCRATCH = ResnetConfig(
+    epochs=12,
+    batch_size=128,
+    head_lr=2e-3,
+    backbone_lr=2e-3,
+    schedule="one_cycle",
+    label_smoothing=0.1,
+    augment=0.5,
+    ema=0.995,
+    image_size=64,
+)
+
+
 class ResnetSpace(Space):
     """Which fine-tunings may be tried.
 
