@@ -73,15 +73,21 @@ def test_the_gaussian_process_models_a_family_once_its_share_of_start_up_trials_
 @pytest.mark.slow
 def test_the_gaussian_process_finds_better_trials_than_random_suggestions():
     def found(sampler: str, seed: int) -> float:
-        space = {"families": ["svm"]}
         plan = plan_of(
-            sampler=sampler, seed=seed, scheduler="none", startup_trials=4, budget={"trials": 16}, space=space
+            sampler=sampler,
+            seed=seed,
+            scheduler="none",
+            startup_trials=4,
+            known_points=False,  # random search would have none of them
+            budget={"trials": 32},
+            space={"families": ["svm"]},
         )
         curves = SyntheticCurves(plan.fidelity, seed)
         records = trials_of(simulate(plan, curves.curve, {"CPU": 1.0}))
-        return statistics.fmean(record.measurements[-1].val_accuracy for record in records[4:])
+        return statistics.fmean(record.measurements[-1].val_accuracy for record in records[16:])
 
-    assert sum(found("gp", seed) > found("random", seed) + 0.01 for seed in range(4)) >= 3
+    # Two such means of random search differ by 0.002 to 0.008 on one set of curves, the model's gain is 0.02.
+    assert statistics.fmean(found("gp", seed) - found("random", seed) for seed in range(4)) > 0.01
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "random"])
