@@ -10,11 +10,13 @@
 All train the same learners on one thread each, with the same rungs; faces were parsed, the backbone pretrained before.
 Seconds are counted from the start of the process. Accuracy is the best on validation of any model that existed by then,
 stopped or not, and of those at full fidelity, which fertune and Optuna choose from. Runs are kept in `--out`, so a
-benchmark that is broken off goes on where it was, with more `--seeds` or `--only` some sides. A moment before the end
+benchmark that is broken off goes on where it was, with other `--seeds` or `--only` some sides. A moment before the end
 of a longer run is what a shorter one would have found, but for fertune, which learns ASHA's margin only from trials
 that the time allows.
 
-    python benchmarks/peers.py --data fer2013.csv --out peers.jsonl [--minutes 5] [--seeds 3] [--picture docs/peers.svg]
+    python benchmarks/peers.py --data fer2013.csv --out FILE [--minutes 5] [--seeds 0 1 2] [--picture docs/peers.svg]
+
+Without `--data` nothing is run, and what the file holds is shown; `benchmarks/peers.jsonl` has the runs of docs/log.md.
 """
 
 import argparse
@@ -46,7 +48,7 @@ Curve = list[tuple[float, float]]
 
 
 def plan_for(arguments: argparse.Namespace, seed: int) -> Plan:
-    flags = {"data.source": arguments.data, "seed": seed}
+    flags = {"seed": seed} | ({"data.source": arguments.data} if arguments.data else {})
     return absolute(read_plan(Path(__file__).with_name("peers.yaml"), flags=flags))
 
 
@@ -115,13 +117,19 @@ def serves(record: dict[str, Any], minutes: float) -> bool:
     return bool(record["minutes"] == minutes if exact else record["minutes"] >= minutes)
 
 
+def serving(records: list[dict[str, Any]], minutes: float) -> list[dict[str, Any]]:
+    """The runs that show what is found in so many minutes, one of each side and seed: the shortest."""
+    longest_first = sorted((each for each in records if serves(each, minutes)), key=lambda each: -each["minutes"])
+    return list({(each["side"], each["seed"]): each for each in longest_first}.values())
+
+
 def show(records: list[dict[str, Any]], minutes: float, least: int) -> None:
     """Print what each side had after so many minutes, of models at `least` this fidelity."""
     kept = {
         side: [
             [(at, accuracy) for at, accuracy in curve(record, least) if at <= 60 * minutes]
-            for record in records
-            if record["side"] == side and serves(record, minutes)
+            for record in serving(records, minutes)
+            if record["side"] == side
         ]
         for side in SIDES
     }
@@ -169,7 +177,7 @@ def picture(records: list[dict[str, Any]], minutes: float, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 5))
     moments = np.linspace(1, 60 * minutes, 600)
     for side in SIDES:
-        curves = [anytime(curve(each), moments) for each in records if each["side"] == side and serves(each, minutes)]
+        curves = [anytime(curve(each), moments) for each in serving(records, minutes) if each["side"] == side]
         if curves:
             low, middle, high = np.min(curves, axis=0), np.median(curves, axis=0), np.max(curves, axis=0)
             label = f"{side} (n = {len(curves)})"
@@ -187,7 +195,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where runs are kept")
     parser.add_argument("--minutes", type=float, default=5, help="wall-clock of each search")
     parser.add_argument("--at", type=float, nargs="+", help="minutes at which to compare, default --minutes")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", choices=list(SIDES), default=list(SIDES))
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--side", help=argparse.SUPPRESS)
@@ -197,9 +205,11 @@ def main() -> None:
     if arguments.side:
         SIDES[arguments.side](Setting.read(arguments.folder), arguments.until)
         return
-    if not arguments.data or not arguments.out:
-        parser.error("--data and --out are needed")
-    records = compare(arguments)
+    if not arguments.out:
+        parser.error("--out is needed: the file that keeps the runs")
+    records = [json.loads(line) for line in arguments.out.read_text().splitlines()] if arguments.out.exists() else []
+    if arguments.data:
+        compare(arguments, records)
     print(f"{os.cpu_count()} cores; levels {', '.join(f'{level:.2f}' for level in LEVELS)}")
     for minutes in arguments.at or [arguments.minutes]:
         for least in (0, plan_for(arguments, 0).fidelity.maximum):
@@ -208,9 +218,8 @@ def main() -> None:
         picture(records, arguments.minutes, arguments.picture)
 
 
-def compare(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Make the runs that `--out` does not hold yet, in turn, seed after seed; all that it holds then."""
-    records = [json.loads(line) for line in arguments.out.read_text().splitlines()] if arguments.out.exists() else []
+def compare(arguments: argparse.Namespace, records: list[dict[str, Any]]) -> None:
+    """Make the runs that are not among `records` yet, in turn, seed after seed; they join them and `--out`."""
     known = {(each["side"], each["seed"]) for each in records if serves(each, arguments.minutes)}
     sides = list(arguments.only)
     if importlib.util.find_spec("syne_tune") is None and "Syne Tune" in sides:
@@ -219,7 +228,7 @@ def compare(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="pe-", dir="/tmp") as folder:
         write_plan(plan_for(arguments, 0), Path(folder) / PLAN)
         Setting.read(Path(folder))  # parses and pretrains before anything is timed
-    for seed in range(arguments.seeds):
+    for seed in arguments.seeds:
         for side in sides:
             if (side, seed) not in known:
                 records.append(run(side, plan_for(arguments, seed), arguments.minutes))
@@ -227,7 +236,6 @@ def compare(arguments: argparse.Namespace) -> list[dict[str, Any]]:
                     out.write(json.dumps(records[-1]) + "\n")
                 best = max((model["accuracy"] for model in records[-1]["models"]), default=float("nan"))
                 print(f"{side}, seed {seed}: {len(records[-1]['models'])} models, best {best:.4f}", flush=True)
-    return records
 
 
 if __name__ == "__main__":
