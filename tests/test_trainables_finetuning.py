@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from spaces.resnet import ResnetConfig
+from trainables import subsets
 from trainables.augment import augment, dropout, seeded
 from trainables.backbones import freeze, head, prepare, random_head, random_net, train_mode, trunk
 from trainables.base import TrainingError, class_weights
@@ -64,6 +65,32 @@ def test_an_epoch_sees_every_image_in_batches_of_one_size(n: int, size: int) -> 
         assert sorted(order[:n]) == list(range(n))
         epochs.append(order[:n])
     assert n == 3 or epochs[0] != epochs[1]
+
+
+def test_trainings_see_the_same_blocks_each_in_its_own_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subsets, "BLOCK", 12)
+    examples, seen = make_examples(12, 12, 12), {}
+    for seed in (1, 2):
+        net = CPU.place(random_net("resnet18", 0))
+        training = FineTuning(net, TINY, examples, seed, CPU)
+        orders = [training.batch(step).tolist() for step in range(12)]
+        seen[seed] = [orders[first] + orders[first + 1] for first in range(0, 12, 2)]  # two batches to a block
+    for one, other in zip(*seen.values(), strict=True):
+        assert one != other
+        assert sorted(one) == sorted(other)
+    first, second = ([sorted(block) for block in seen[1][start : start + 3]] for start in (0, 3))
+    assert sorted(first) == sorted(second)  # the same blocks in each epoch ..
+    assert first != second  # .. in another order
+
+
+def test_where_nothing_is_frozen_an_epoch_has_no_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    examples = make_examples(12, 12, 12)
+    orders = []
+    for size in (12, 36):
+        monkeypatch.setattr(subsets, "BLOCK", size)
+        training = make_training(examples, unfreeze=5)
+        orders.append([training.batch(step).tolist() for step in range(6)])
+    assert orders[0] == orders[1]
 
 
 def test_classes_weigh_the_same_in_the_loss() -> None:

@@ -13,6 +13,7 @@ from drawn_faces import drawn_faces
 import trainables.cache as cache_module
 from spaces.fidelity import Fidelity
 from spaces.resnet import ResnetConfig
+from trainables import subsets
 from trainables.backbones import random_net, split_trunk, trunk
 from trainables.base import Task
 from trainables.cache import Cache, Counts
@@ -113,17 +114,54 @@ def test_augmented_views_take_turns_and_are_shared(tmp_path, weights):
     trained = learner(config, weights, cache)
     trained.fit_to(3)
     assert cache.counts.misses == 2
+    assert cache.counts.hits == 1  # the first view, opened once more for the third epoch
     again = learner(config, weights, cache)
     again.fit_to(3)
-    assert cache.counts[:2] == (2, 2)
+    assert cache.counts[:2] == (4, 2)
     assert np.array_equal(trained.predict_proba(FRESH.images), again.predict_proba(FRESH.images))
     first, second = (trained._prefix.batch(epoch, torch.arange(8)) for epoch in (0, 1))
     assert not torch.equal(first, second)
     assert torch.equal(first, trained._prefix.batch(2, torch.arange(8)))
 
 
+def test_a_batch_is_put_together_from_blocks_in_its_own_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(subsets, "BLOCK", 16)
+    prefix = Prefix(network("resnet18", 5, "imagenet"), 1, PLAIN, TRAIN.images, CPU, shared(tmp_path), 1)
+    picked = torch.tensor([*np.random.default_rng(0).permutation(48), 7, 7, 30])
+    (expected,) = prefix.plain(TRAIN.images[picked.numpy()], len(picked))
+    torch.testing.assert_close(prefix.batch(0, picked), expected, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("augment", [0, 0.5])
+def test_a_trial_that_is_stopped_within_an_epoch_computes_only_what_it_came_to(tmp_path, weights, monkeypatch, augment):
+    monkeypatch.setattr(subsets, "BLOCK", 16)  # three blocks, as many as steps
+    config = PLAIN.model_copy(update={"augment": augment})
+    cache = shared(tmp_path)
+    first, other = (learner(config, weights, cache, seed) for seed in (0, 1))
+    first.fit_to(1)  # two steps of six
+    assert cache.counts[:2] == (0, 2)
+    other.fit_to(1)
+    assert cache.counts[:2] == (2, 2)
+    first.fit_to(3)
+    assert cache.counts[:2] == (2, 6 if augment else 3)
+    if not augment:
+        whole = learner(config, weights, None)
+        whole.fit_to(3)
+        np.testing.assert_allclose(first.predict_proba(FRESH.images), whole.predict_proba(FRESH.images), atol=0.02)
+
+
+def test_blocks_vary_each_in_a_way_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(subsets, "BLOCK", 16)
+    alike = np.repeat(TRAIN.images[:1], 48, axis=0)
+    config = PLAIN.model_copy(update={"augment": 0.5})
+    prefix = Prefix(network("resnet18", 5, "imagenet"), 1, config, alike, CPU, shared(tmp_path), 2)
+    activations = prefix.batch(0, torch.arange(48))
+    assert len({row.numpy().tobytes() for row in activations}) == 48
+
+
 @pytest.mark.slow
-def test_training_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(tmp_path, weights):
+def test_training_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(tmp_path, weights, monkeypatch):
+    monkeypatch.setattr(subsets, "BLOCK", 24)  # the checkpoint is of a step within a block
     config = PLAIN.model_copy(update={"augment": 0.5})
     straight = learner(config, weights, shared(tmp_path))
     straight.fit_to(3)
@@ -175,19 +213,20 @@ def test_on_a_full_disk_nothing_is_shared(tmp_path, weights, monkeypatch):
 
 
 def test_of_views_that_find_no_room_a_process_holds_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(subsets, "BLOCK", 16)
     cache = shared(tmp_path, limit=1)
     config = PLAIN.model_copy(update={"augment": 0.5})
     prefix = Prefix(network("resnet18", 5, "imagenet"), 1, config, TRAIN.images, CPU, cache, 2)
     compute, held = prefix._activations, []
 
-    def activations(images, view):
+    def activations(images, view, block):
         held.append(len(prefix._opened))
-        return compute(images, view)
+        return compute(images, view, block)
 
     monkeypatch.setattr(prefix, "_activations", activations)
-    batches = [prefix.batch(epoch, torch.arange(8)) for epoch in (0, 0, 1, 2)]
-    assert held == [0, 0, 0]  # none while another is made
-    assert cache.counts[:2] == (0, 3)
+    batches = [prefix.batch(epoch, torch.arange(48)) for epoch in (0, 0, 1, 2)]
+    assert held == [0, 1, 2] * 3  # the blocks of a view, none while another's are made
+    assert cache.counts[:2] == (0, 9)
     assert torch.equal(batches[0], batches[3])
     assert not torch.equal(batches[0], batches[2])
 
@@ -254,10 +293,10 @@ VARYING = {"augment", "erasing"}
 DECIDING = {"arch", "stem", "image_size", *VARYING}
 
 
-def key(folder: Path, images=FRESH.images, view=0, seed=5, boundary=1, compute=CPU, **change) -> str:
+def key(folder: Path, images=FRESH.images, view=0, block=None, seed=5, boundary=1, compute=CPU, **change) -> str:
     config = PLAIN.model_copy(update={"augment": 0.5, **change})
     net = random_net(config.arch, seed, config.stem)
-    return Prefix(net, boundary, config, TRAIN.images, compute, shared(folder), 2).key(images, view).name
+    return Prefix(net, boundary, config, TRAIN.images, compute, shared(folder), 2).key(images, view, block).name
 
 
 @pytest.mark.parametrize("name", ResnetConfig.model_fields)
@@ -269,7 +308,8 @@ def test_the_key_changes_with_every_field_that_activations_depend_on_and_no_othe
 
 
 def test_the_key_changes_with_view_weights_boundary_and_faces(tmp_path):
-    changes = [{}, {"view": 1}, {"view": None}, {"seed": 6}, {"boundary": 2}, {"images": TRAIN.images}]
+    changes = [{}, {"view": 1}, {"view": None}, {"block": 0}, {"block": 1}, {"seed": 6}, {"boundary": 2}]
+    changes.append({"images": TRAIN.images})
     assert len({key(tmp_path, **change) for change in changes}) == len(changes)
 
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 import trainables.svc
 import trainables.svm
 from spaces.features import ClassWeight, FeatureConfig
-from spaces.fidelity import Fidelity
 from spaces.svm import SvmConfig
 from trainables.base import Task, TrainingError, class_weights
 from trainables.data.faceset import Faces
@@ -20,7 +19,6 @@ from trainables.descriptors import copies, mirrored
 from trainables.metrics import score
 from trainables.platt import PAIRS, couple, fit_platt
 from trainables.shared_features import fit_features
-from trainables.subsets import FEWEST, held_out, nested_order, require, subset
 from trainables.svc import pair_coefficients
 from trainables.svm import Machines, SvmLearner, SvmModel, fit_machines, kernel
 
@@ -40,53 +38,6 @@ def machines_of(config: SvmConfig, faces: Faces) -> Machines:
     """Features and machines, fitted on the faces and their copies."""
     features, vectors = fit_features(config.features, faces, None, None)
     return fit_machines(config, features, vectors, np.tile(faces.labels, copies(config.features)))
-
-
-LABELS = st.lists(st.sampled_from([0, 0, 0, 1, 1, 2]), max_size=300).map(lambda more: np.array(more, np.int8))
-PLENTY = LABELS.map(lambda more: np.concatenate([np.repeat(np.arange(3, dtype=np.int8), FEWEST), more]))
-
-
-@given(labels=LABELS, seed=st.integers(0, 10))
-def test_every_beginning_of_the_order_is_stratified_to_within_one_image(labels: np.ndarray, seed: int) -> None:
-    order = nested_order(labels, seed)
-    assert sorted(order) == list(range(len(labels)))
-    begun = np.cumsum(labels[order, None] == np.arange(3), axis=0)
-    shares = np.bincount(labels, minlength=3) / max(len(labels), 1)
-    assert (np.abs(begun - np.arange(1, len(labels) + 1)[:, None] * shares) < 1).all()
-
-
-@given(labels=PLENTY, seed=st.integers(0, 10))
-def test_subsets_are_nested_and_none_lacks_a_class(labels: np.ndarray, seed: int) -> None:
-    scale = Fidelity()
-    smaller = subset(labels, seed, scale, 1)
-    for rung in scale.rungs[1:]:
-        larger = subset(labels, seed, scale, rung)
-        assert len(larger) >= scale.units(len(labels), rung)
-        assert np.array_equal(larger[: len(smaller)], smaller)
-        smaller = larger
-    assert len(larger) == len(labels)
-    counts = np.bincount(labels[subset(labels, seed, scale, 1)], minlength=3)
-    assert counts.min() >= FEWEST
-
-
-def test_the_seed_draws_the_subset() -> None:
-    one, other = (subset(FACES.labels, seed, Fidelity(), 3) for seed in (0, 1))
-    assert len(one) == len(other)
-    assert set(one) != set(other)
-
-
-@given(labels=PLENTY, share=st.floats(0.05, 0.5))
-def test_of_every_class_a_share_is_held_out(labels: np.ndarray, share: float) -> None:
-    held = held_out(labels, share)
-    for label in range(3):
-        among = np.count_nonzero(labels == label)
-        assert np.count_nonzero(held & (labels == label)) == max(1, round(share * among))
-        assert not held[np.flatnonzero(labels == label)[0]]
-
-
-def test_a_class_that_is_too_rare_is_named() -> None:
-    with pytest.raises(TrainingError, match="at least 5 training images; received negative 3, neutral 9, positive 0"):
-        require(np.repeat(np.int8([0, 1]), (3, 9)), 5)
 
 
 @kernels

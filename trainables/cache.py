@@ -106,7 +106,7 @@ class Cache:
         """Bytes that entries may take together: the limit, or less where the disk has no room for that; 0 for none."""
         try:
             with locked(self._lock):
-                taken = sum(_size(folder) for folder in self.folder.iterdir() if folder.is_dir())
+                taken = sum(_size(_files(folder)) for folder in _folders(self.folder))
                 return max(0, min(self.limit, shutil.disk_usage(self.folder).free + taken - SPARE_BYTES))
         except OSError:
             return 0
@@ -239,15 +239,16 @@ class Cache:
         Called under the lock. Drafts whose makers are gone are removed first.
         """
         entries, drafts = [], 0
-        for folder in [path for path in self.folder.iterdir() if path.is_dir()]:
+        for folder in _folders(self.folder):
+            files = _files(folder)
             if folder.name.startswith(_DRAFT):
                 name, _, token = folder.name.removeprefix(_DRAFT).rpartition("-")
                 if is_at_work(self.folder / f".{name}{_LEASE}", token):
-                    drafts += _size(folder)
+                    drafts += _size(files)
                 else:
                     shutil.rmtree(folder, ignore_errors=True)
-            elif (folder / _RECORD).exists():
-                entries.append(((folder / _RECORD).stat().st_mtime_ns, _size(folder), folder))
+            elif _RECORD in files:
+                entries.append((files[_RECORD].st_mtime_ns, _size(files), folder))
         used = drafts + sum(taken for _, taken, _ in entries)
         free = shutil.disk_usage(self.folder).free
         if drafts + size > self.limit or size + SPARE_BYTES > free + used - drafts:
@@ -286,5 +287,15 @@ def _write_record(key: Key, draft: Draft, seconds: float, final: Path) -> None:
     (draft.folder / _RECORD).write_text(json.dumps(record, indent=2))
 
 
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.iterdir())
+def _folders(folder: Path) -> list[Path]:
+    with os.scandir(folder) as found:
+        return [folder / each.name for each in found if each.is_dir()]
+
+
+def _files(folder: Path) -> dict[str, os.stat_result]:
+    with os.scandir(folder) as found:  # there may be thousands of folders: pathlib takes four times as long
+        return {each.name: each.stat() for each in found}
+
+
+def _size(files: Mapping[str, os.stat_result]) -> int:
+    return sum(each.st_size for each in files.values())

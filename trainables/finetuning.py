@@ -13,13 +13,14 @@ from torch.nn import functional
 from spaces.resnet import ResnetConfig
 from trainables.augment import augment, dropout, erase, seeded
 from trainables.averaging import WeightAverage
-from trainables.backbones import freeze, head, prepare, random_head, train_mode, trained_tensors, trunk
+from trainables.backbones import ALL_STAGES, freeze, head, prepare, random_head, train_mode, trained_tensors, trunk
 from trainables.base import TrainingError, class_weights
 from trainables.data.faceset import CLASSES, EMOTIONS, Faces, Images, Labels
 from trainables.mixing import mix
 from trainables.optimization import make_optimizer, optimizer_tensors, rate_factor, set_rates
 from trainables.precision import Compute
 from trainables.prefix import Prefix
+from trainables.subsets import blocks
 
 # Reading the loss makes a GPU wait for its queue, so it is not read at every step.
 STEPS_BETWEEN_CHECKS = 50
@@ -94,7 +95,8 @@ class FineTuning:
     """A network in training.
 
     An epoch is `ceil(n / batch_size)` steps. Each has its own order of images, and its last batch is filled up from
-    the start of that order: batches are all of one size, and batch-norm never meets a batch of one.
+    the start of that order: batches are all of one size, and batch-norm never meets a batch of one. Where stages are
+    frozen, the order is one of blocks (`subsets.blocks`), the same in all trainings, and one of this training in each.
 
     Args:
         net: The network, on the device of `compute`, with a head of `examples.classes` outputs.
@@ -136,6 +138,9 @@ class FineTuning:
         # A prefix may serve predictions alone.
         self._prefix = prefix if prefix is not None and prefix.views else None
         self._trunk, self._head = self._prefix.above(net) if self._prefix else trunk(net), head(net)
+        rows = np.arange(len(examples.labels))
+        groups = [rows] if config.unfreeze == ALL_STAGES else blocks(len(rows))
+        self._blocks = [torch.from_numpy(group).to(compute.device) for group in groups]
         self._order_of_epoch: tuple[int, Tensor] | None = None
 
     @property
@@ -234,16 +239,19 @@ class FineTuning:
         """Which images step `step` sees: int64, (batch_size,), on the device."""
         epoch, batch = divmod(step, self.steps_per_epoch)
         if self._order_of_epoch is None or self._order_of_epoch[0] != epoch:
-            order = torch.randperm(
-                len(self._data.labels),
-                generator=seeded(self._compute.device, self._seed, ORDER, epoch),
-                device=self._compute.device,
-            )
-            self._order_of_epoch = epoch, order
+            self._order_of_epoch = epoch, self._order(epoch)
         order = self._order_of_epoch[1]
         size = self._config.batch_size
         places = torch.arange(batch * size, (batch + 1) * size, device=order.device)
         return order[places % len(order)]
+
+    def _order(self, epoch: int) -> Tensor:
+        """All images, int64 (n,), in the order of `epoch`."""
+        device = self._compute.device
+        generator = seeded(device, self._seed, ORDER, epoch)
+        sequence = np.random.default_rng(epoch).permutation(len(self._blocks))
+        parts = [self._blocks[number] for number in sequence]
+        return torch.cat([part[torch.randperm(len(part), generator=generator, device=device)] for part in parts])
 
     def _check_finite(self, values: Tensor, step: int) -> None:
         if not bool(values.isfinite().all()):

@@ -1,7 +1,8 @@
 """The frozen part of a network: what it makes of faces is computed once, and trials train only what is above it.
 
 Activations at the freeze boundary are kept in bfloat16, channels last, for the plain view of each face and for a number
-of augmented views, which take turns from epoch to epoch. A view is computed when the first trial needs it. Where the
+of augmented views, which take turns from epoch to epoch. A view is computed block by block (`subsets.blocks`), as the
+first trial comes to each: most trials of a search are stopped before they have seen every face once. Where the
 activations are too large to keep, for the cache's limit or the disk, those at the next boundary below, nearer to the
 image, are taken, if they are smaller (as those of a bottleneck network's stem are), and the frozen stages between run
 in each step; where none fit nothing is shared. Should the room be gone later, each process computes for itself.
@@ -32,6 +33,7 @@ from trainables.draft import Draft
 from trainables.keys import NETWORK_CODE, Key, code_digest, digest
 from trainables.mapped import identity
 from trainables.precision import Compute
+from trainables.subsets import blocks
 
 _BATCH = 256
 _VIEW_SEED = 0
@@ -72,7 +74,11 @@ class Prefix:
         self._faces = faces
         self._compute = compute
         self._cache = cache
-        self._opened: dict[int, NDArray[np.int16]] = {}
+        self._blocks = blocks(len(faces))
+        self._block_of, self._place_in = np.empty((2, len(faces)), np.intp)
+        for number, rows in enumerate(self._blocks):
+            self._block_of[rows], self._place_in[rows] = number, np.arange(len(rows))
+        self._view, self._opened = 0, dict[int, NDArray[np.int16]]()
         self._file: Path | None = None
 
     @classmethod
@@ -105,12 +111,23 @@ class Prefix:
 
     def batch(self, epoch: int, picked: Tensor) -> Tensor:
         """The activations, float (b, c, h, w) or (b, d), of the training faces `picked`, int64 (b,), in `epoch`."""
-        view = epoch % self.views
-        if view not in self._opened:
-            # What found no room is in this process's memory: no more than one view of it at a time.
-            self._opened = {known: found for known, found in self._opened.items() if isinstance(found.base, np.memmap)}
-            self._opened[view] = self._activations(self._faces, view if self._is_varied else None)
-        return self._tensor(self._opened[view][picked.cpu().numpy()])
+        rows = picked.cpu().numpy()
+        numbers = self._block_of[rows]
+        opened = {number: self._block(epoch % self.views, number) for number in np.unique(numbers).tolist()}
+        bits = np.empty((len(rows), *next(iter(opened.values())).shape[1:]), np.int16)
+        for number, block in opened.items():
+            at = numbers == number
+            bits[at] = block[self._place_in[rows[at]]]
+        return self._tensor(bits)
+
+    def _block(self, view: int, number: int) -> NDArray[np.int16]:
+        """The bits of the activations of a block of the training faces in a view, in the block's order."""
+        if view != self._view:
+            # Of the view before nothing is held: no open files, and where there was no room for it, no memory.
+            self._view, self._opened = view, {}
+        if number not in self._opened:
+            self._opened[number] = self._activations(self._faces, view if self._is_varied else None, number)
+        return self._opened[number]
 
     def plain(self, images: Images, size: int) -> Iterator[Tensor]:
         """The activations of faces, uint8 (n, 48, 48), as they are, in batches of `size`."""
@@ -122,46 +139,51 @@ class Prefix:
     def _is_varied(self) -> bool:
         return self._config.augment > 0 or self._config.erasing > 0
 
-    def _activations(self, images: Images, view: int | None) -> NDArray[np.int16]:
-        """The bits of the activations of a view of `images`, (n, h, w, c) or (n, d); the plain view is None."""
+    def _activations(self, images: Images, view: int | None, block: int | None = None) -> NDArray[np.int16]:
+        """The bits of the activations of a view of a block of `images`, (n, h, w, c) or (n, d).
+
+        The plain view is None, and so is what stands for all images as they come.
+        """
 
         def compute(draft: Draft) -> None:
             out: NDArray[np.int16] | None = None
-            for start in range(0, len(images), _BATCH):
-                bits = self._run(images[start : start + _BATCH], view, start)
+            seen = images if block is None else images[self._blocks[block]]
+            for start in range(0, len(seen), _BATCH):
+                variation = None if view is None else seeded(self._compute.device, _VIEW_SEED, view, block or 0, start)
+                bits = self._run(seen[start : start + _BATCH], variation)
                 if out is None:
-                    out = draft.array("activations", (len(images), *bits.shape[1:]), np.int16)
+                    out = draft.array("activations", (len(seen), *bits.shape[1:]), np.int16)
                 out[start : start + _BATCH] = bits
 
-        return self._cache.get(self.key(images, view), compute)["activations"]
+        return self._cache.get(self.key(images, view, block), compute)["activations"]
 
     @cached_property
     def _network(self) -> str:
         return _network_digest(self._below, self._file)
 
-    def key(self, images: Images, view: int | None) -> Key:
-        """What the activations of a view of `images` depend on."""
+    def key(self, images: Images, view: int | None, block: int | None = None) -> Key:
+        """What the activations of a view of `images`, or of a block of them, depend on."""
         config = self._config
         return Key.of(
             "prefix",
             network=self._network,
             image_size=config.image_size,
             images=digest(images),
+            block=block,
             view=view,
             seed=None if view is None else _VIEW_SEED,
             augment=None if view is None else config.augment,
             erasing=None if view is None else config.erasing,
             compute=f"{self._compute} {torch.__version__} {torchvision.__version__}",
-            code=code_digest("prefix.py", "augment.py", *NETWORK_CODE),
+            code=code_digest("prefix.py", "augment.py", "subsets.py", *NETWORK_CODE),
         )
 
     @torch.inference_mode()
-    def _run(self, images: Images, view: int | None, start: int) -> NDArray[np.int16]:
+    def _run(self, images: Images, variation: torch.Generator | None) -> NDArray[np.int16]:
         device, config = self._compute.device, self._config
         gray = torch.tensor(images, device=device)
-        if view is not None:
-            generator = seeded(device, _VIEW_SEED, view, start)
-            gray = erase(augment(gray, config.augment, generator), config.erasing, generator)
+        if variation is not None:
+            gray = erase(augment(gray, config.augment, variation), config.erasing, variation)
         with self._compute.autocast():
             activations: Tensor = self._below(prepare(gray, config.image_size))
         if activations.ndim == 4:

@@ -7,6 +7,8 @@ from spaces.fidelity import Fidelity
 from trainables.base import TrainingError
 from trainables.data.faceset import CLASSES, Labels
 
+# The most images of a block, and what fixes which are in it.
+BLOCK, _BLOCK_SEED = 2048, 0
 # Of each class: four to train a machine and one to calibrate it.
 FEWEST = 5
 
@@ -30,6 +32,18 @@ def nested_order(labels: Labels, seed: int) -> NDArray[np.intp]:
         rows = np.flatnonzero(labels == label)
         place[generator.permutation(rows)] = (np.arange(len(rows)) + 0.5) / max(len(rows), 1)
     return np.argsort(place, kind="stable")
+
+
+def blocks(count: int) -> list[NDArray[np.intp]]:
+    """Random groups of `count` images, of `BLOCK` images at most and of one size to within one, for all trainings.
+
+    Networks with frozen stages see the images block by block, so that a few steps need shared work for few blocks only.
+
+    Returns:
+        The rows of each block, ascending.
+    """
+    order = np.random.default_rng(_BLOCK_SEED).permutation(count)
+    return [np.sort(rows) for rows in np.array_split(order, max(1, -(-count // BLOCK)))]
 
 
 def subset(labels: Labels, seed: int, scale: Fidelity, fidelity: int) -> NDArray[np.intp]:
