@@ -24,7 +24,7 @@ from trainables.metrics import score
 from trainables.pretraining import pretrained
 from trainables.threads import limit_threads
 
-PLAN, LOG = "plan.yaml", "log.jsonl"
+PLAN, WEIGHTS, LOG = "plan.yaml", "weights.txt", "log.jsonl"
 WORKERS = 2
 
 
@@ -44,10 +44,15 @@ class Setting:
 
     @classmethod
     def read(cls, folder: Path) -> "Setting":
-        """The setting whose plan lies in `folder`; parses and pretrains what is not in the cache yet."""
-        plan = read_plan(folder / PLAN)
-        faces = load_pretraining(plan.data, cache_folder())
-        return cls(folder, plan, pretrained(plan.pretraining, faces, cache_folder(), WORKERS))
+        """The setting whose plan lies in `folder`; parses and pretrains what is not in the cache yet.
+
+        Which weights these are is written down there, for finding them takes seconds: all pixels are hashed.
+        """
+        plan, known = read_plan(folder / PLAN), folder / WEIGHTS
+        if not known.exists():
+            faces = load_pretraining(plan.data, cache_folder())
+            known.write_text(str(pretrained(plan.pretraining, faces, cache_folder(), WORKERS)))
+        return cls(folder, plan, Path(known.read_text()))
 
     def data(self) -> TrainingData:
         return load_training(self.plan.data, cache_folder())

@@ -2,21 +2,24 @@
 
 * fertune: `fertune search`, nothing shared yet at the start. It begins with configs that earlier searches of FER2013
   found to be good (`spaces.known`), which no other contender knows; so there is a second line of it without them.
-* Ray Tune: OptunaSearch and ASHA as its documentation shows them; and the same with warm workers and data shared.
+* Ray Tune: OptunaSearch and ASHA as its documentation shows them; and the same with warm workers and data shared. Both
+  write a checkpoint at each rung, as fertune does.
 * Optuna: two processes, journal storage, SuccessiveHalvingPruner.
 * scikit-learn: HalvingRandomSearchCV over svm and forest (it has no networks).
-* Syne Tune: local backend, ASHA; where it is installed (`pip install syne-tune`).
+* Syne Tune: local backend, ASHA; where it is installed (`pip install syne-tune`). A trial is a process of its own, and
+  the tuner looks every five seconds, as it does out of the box.
 
 All train the same learners on one thread each, with the same rungs; faces were parsed, the backbone pretrained before.
-Seconds are counted from the start of the process. Accuracy is the best on validation of any model that existed by then,
-stopped or not, and of those at full fidelity, which fertune and Optuna choose from. Runs are kept in `--out`, so a
-benchmark that is broken off goes on where it was, with other `--seeds` or `--only` some sides. A moment before the end
-of a longer run is what a shorter one would have found, but for fertune, which learns ASHA's margin only from trials
-that the time allows.
+What fertune's trials share no other's do. Seconds are counted from the start of the process. Accuracy is the best on
+validation of any model that existed by then, stopped or not, and of those at full fidelity, which fertune and Optuna
+choose from; a model is one trial at one rung. Runs are kept in `--out`, so a benchmark that is broken off goes on where
+it was, with other `--seeds` or `--only` some sides. A moment before the end of a longer run is what a shorter one would
+have found, but for fertune, which learns ASHA's margin only from trials that the time allows.
 
     python benchmarks/peers.py --data fer2013.csv --out FILE [--minutes 5] [--seeds 0 1 2] [--picture docs/peers.svg]
 
-Without `--data` nothing is run, and what the file holds is shown; `benchmarks/peers.jsonl` has the runs of docs/log.md.
+Without `--data` nothing is run, and what the file holds is shown. `benchmarks/peers.jsonl` has the runs of the last
+section of docs/log.md that is about this.
 """
 
 import argparse
@@ -40,9 +43,11 @@ from results.journal import read_events
 from results.schema import Measurement, TrialStart
 from search.plan import Plan
 from search.plan_file import absolute, read_plan, write_plan
+from search.provenance import source_commit
 
 LEVELS = (0.66, 0.68, 0.70, 0.72, 0.74)
 GRACE = 30.0
+OURS = [side for side in SIDES if side.startswith("fertune")]
 
 Curve = list[tuple[float, float]]
 
@@ -74,7 +79,8 @@ def run(side: str, plan: Plan, minutes: float) -> dict[str, Any]:
                 sys.exit(f"{side} failed:\n{output.read()[-3000:]}")
         models = [each for each in found(Path(folder)) if each["time"] <= began + 60 * minutes]
     times = [round(each.pop("time") - began, 2) for each in models]
-    return {"side": side, "minutes": minutes, "seed": plan.seed, "times": times, "models": models}
+    which = {"side": side, "minutes": minutes, "seed": plan.seed, "commit": source_commit()}
+    return {**which, "times": times, "models": models}
 
 
 def end(process: subprocess.Popen) -> None:
@@ -113,8 +119,7 @@ def time_to(found: Curve, level: float) -> float:
 
 def serves(record: dict[str, Any], minutes: float) -> bool:
     """Whether a run shows what its side finds in so many minutes; fertune's course depends on how many it has."""
-    exact = record["side"].startswith("fertune")
-    return bool(record["minutes"] == minutes if exact else record["minutes"] >= minutes)
+    return bool(record["minutes"] == minutes if record["side"] in OURS else record["minutes"] >= minutes)
 
 
 def serving(records: list[dict[str, Any]], minutes: float) -> list[dict[str, Any]]:
@@ -147,22 +152,23 @@ def show(records: list[dict[str, Any]], minutes: float, least: int) -> None:
             accuracy = f"{statistics.median(best):.4f} ({min(best):.4f} to {max(best):.4f})"
             models = statistics.median(len(each) for each in curves)
             print(f"{side:<24}{len(curves):>2} {accuracy:>26} {models:>7g} {times}")
-    if kept["fertune"]:
-        ratios(kept)
+    for ours in OURS:
+        if kept[ours]:
+            ratios(kept, ours)
 
 
-def ratios(kept: dict[str, list[Curve]]) -> None:
+def ratios(kept: dict[str, list[Curve]], ours: str) -> None:
     """Print how much sooner ours had what each other ended with, in the median over the seeds."""
+    print(f"\nwhat others end with, and when {ours} has it")
     for side, curves in kept.items():
-        if side == "fertune" or not curves:
+        if side in OURS or not curves:
             continue
-        final = statistics.median(max((accuracy for _, accuracy in each), default=1 / 3) for each in curves)
-        theirs, own = (statistics.median_high(time_to(each, final) for each in kept[who]) for who in (side, "fertune"))
-        if np.isinf(theirs):
-            print(f"{side}: half of its runs have no such model")
-            continue
+        final = statistics.median_low(max((accuracy for _, accuracy in each), default=1 / 3) for each in curves)
+        theirs, own = (statistics.median_high(time_to(each, final) for each in kept[who]) for who in (side, ours))
         compared = "never" if np.isinf(own) else f"after {own:.0f} s; {theirs / own:.1f} times as long"
-        print(f"the final median of {side}, {final:.4f}: {side} after {theirs:.0f} s, fertune {compared}")
+        print(
+            f"  {final:.4f}: {side} (n = {len(curves)}) after {theirs:.0f} s, {ours} (n = {len(kept[ours])}) {compared}"
+        )
 
 
 def picture(records: list[dict[str, Any]], minutes: float, path: Path) -> None:
@@ -210,7 +216,7 @@ def main() -> None:
     records = [json.loads(line) for line in arguments.out.read_text().splitlines()] if arguments.out.exists() else []
     if arguments.data:
         compare(arguments, records)
-    print(f"{os.cpu_count()} cores; levels {', '.join(f'{level:.2f}' for level in LEVELS)}")
+    print(f"commits: {', '.join(sorted({str(each.get('commit', 'not noted')) for each in records}))}")
     for minutes in arguments.at or [arguments.minutes]:
         for least in (0, plan_for(arguments, 0).fidelity.maximum):
             show(records, minutes, least)
@@ -229,7 +235,8 @@ def compare(arguments: argparse.Namespace, records: list[dict[str, Any]]) -> Non
         write_plan(plan_for(arguments, 0), Path(folder) / PLAN)
         Setting.read(Path(folder))  # parses and pretrains before anything is timed
     for seed in arguments.seeds:
-        for side in sides:
+        # Whatever else the machine does meanwhile, it is not always the same side that meets it.
+        for side in sides[seed % len(sides) :] + sides[: seed % len(sides)]:
             if (side, seed) not in known:
                 records.append(run(side, plan_for(arguments, seed), arguments.minutes))
                 with arguments.out.open("a") as out:
