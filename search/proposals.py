@@ -39,6 +39,10 @@ class Proposals(ABC):
     def add(self, number: int, values: dict[str, Any]) -> None:
         """Take note of a trial that this source did not propose: a point, or one of an earlier session."""
 
+    def pause(self, number: int, reports: dict[int, float]) -> None:
+        """Take note that a trial waits at a rung, perhaps for good; `reports` are its measurements by fidelity."""
+        return  # only what learns needs it
+
     @abstractmethod
     def tell(self, number: int, state: TrialState, reports: dict[int, float]) -> None:
         """Take note that a trial ended; `reports` are its measurements by fidelity."""
@@ -65,6 +69,7 @@ class FamilyStudies(Proposals):
             if family in space.families
         }
         self._running: dict[int, tuple[optuna.Trial, optuna.Trial, optuna.Study]] = {}
+        self._paused: dict[int, tuple[dict[str, Any], dict[int, float]]] = {}
 
     def propose(self, number: int, families: Sequence[Family]) -> dict[str, Any]:
         if len(families) == 1:
@@ -79,6 +84,9 @@ class FamilyStudies(Proposals):
         family = Family(chosen.suggest_categorical("family", [str(each) for each in self._families]))
         self._studies[family].enqueue_trial(values)
         self._begin(number, chosen, family)
+        if isinstance(self._studies[family].sampler, CmaEsSampler):
+            # It learns only from trials that it was asked for: this makes the values one of its present generation.
+            _ = self._running[number][1].relative_params
 
     def _begin(self, number: int, chosen: optuna.Trial, family: Family) -> dict[str, Any]:
         study = self._studies[family]
@@ -87,7 +95,26 @@ class FamilyStudies(Proposals):
         self._running[number] = (chosen, trial, study)
         return parameters(config)
 
+    def pause(self, number: int, reports: dict[int, float]) -> None:
+        """Learn from what it has: most paused trials never go on, and one that seems to run counts as a bad one."""
+        self._take_up(number)
+        chosen, trial, _ = self._running[number]
+        self._paused[number] = {**chosen.params, **trial.params}, reports
+        self._tell(number, TrialState.PRUNED, reports)
+
     def tell(self, number: int, state: TrialState, reports: dict[int, float]) -> None:
+        if state is TrialState.PRUNED and number in self._paused and self._paused[number][1] == reports:
+            del self._paused[number]  # passed over: all of it is known
+            return
+        self._take_up(number)
+        self._tell(number, state, reports)
+
+    def _take_up(self, number: int) -> None:
+        """Begin a paused trial again, for Optuna reopens none; of others nothing is done."""
+        if number in self._paused:
+            self.add(number, self._paused.pop(number)[0])
+
+    def _tell(self, number: int, state: TrialState, reports: dict[int, float]) -> None:
         chosen, trial, study = self._running.pop(number)
         value = reports[max(reports)] if state is TrialState.COMPLETE else None
         for fidelity, each in reports.items():

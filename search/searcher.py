@@ -71,7 +71,10 @@ class Searcher:
         past = list(past)
         self._plan = plan
         self._space, self._goals = plan.space, plan.goals
-        learned = [parse_config(trial.config) for trial in earlier if trial.is_point]
+        learned = list[SvmConfig | ForestConfig | ResnetConfig]()
+        for config in (parse_config(trial.config) for trial in earlier if trial.is_point):
+            if config not in (*learned, *plan.configs_of_points):  # several runs may have begun with the same ones
+                learned.append(config)
         known = plan.known_configs([config.family for config in learned])
         self._points = (*plan.configs_of_points, *learned, *known)
         self._startup_trials = max(0, plan.startup_trials - len(known) - len(earlier))
@@ -91,8 +94,11 @@ class Searcher:
         self._measured: dict[int, list[Measurement]] = {}
         self._best: list[tuple[int, float, Family]] = []
         self._earlier = len(earlier)
-        for number, trial in enumerate(earlier):
-            self._learn(number - len(earlier), trial)
+        for trial in earlier:
+            self._learn(trial)
+        # The best last: CMA-ES goes on where the last ones were good.
+        for number, trial in enumerate(reversed(earlier)):
+            self._teach(number - len(earlier), trial)
         for record in past:
             self._replay(record)
 
@@ -149,9 +155,11 @@ class Searcher:
             self._running[trial].report(self._goals.value(measurement), measurement.fidelity)
 
     def pause(self, trial: int, is_paused: bool = True) -> None:
-        """Say whether the running `trial` waits at a rung, where TPE learns from it; in the study it stays RUNNING."""
+        """Say whether the running `trial` waits at a rung, where it is learned from; in the study it stays RUNNING."""
         if isinstance(self._sampler, WindowedTPE):
             self._sampler.pause(self._running[trial].number, is_paused)
+        if self._proposals is not None and is_paused:
+            self._proposals.pause(trial, self._reports(self._measured[trial]))
 
     def tell(self, trial: int, status: Status) -> None:
         """Tell the study that `trial` ended."""
@@ -163,10 +171,13 @@ class Searcher:
             running.set_constraint(name, value)
         values = self._final(measured[-1]) if status is Status.FINISHED else None
         self._study.tell(running, values, state=_STATES[status])
-        reports = {each.fidelity: self._goals.value(each) for each in measured}
+        reports = self._reports(measured)
         self._note(Family(running.params["family"]), reports)
         if self._proposals is not None:
             self._proposals.tell(trial, _STATES[status], reports)
+
+    def _reports(self, measured: Sequence[Measurement]) -> dict[int, float]:
+        return {each.fidelity: self._goals.value(each) for each in measured}
 
     def _final(self, measurement: Measurement) -> list[float]:
         return self._goals.values(measurement) if self._is_multiple else [self._goals.value(measurement)]
@@ -197,17 +208,13 @@ class Searcher:
         source = random.Random(self._seed * 1_000_003 + number)  # noqa: S311 (no secret)
         return source.choices(list(families), [counts[family] + 1 for family in families])[0]
 
-    def _learn(self, number: int, trial: EarlierTrial) -> None:
+    def _learn(self, trial: EarlierTrial) -> None:
         """Put a trial of an earlier run at the head of the study."""
-        config = parse_config(trial.config)
-        fixed = self._suggestions(config)
-        state = _STATES[trial.status]
-        if self._is_multiple and state is TrialState.COMPLETE:
-            state = TrialState.PRUNED  # the earlier run may not have measured all objectives
+        fixed = self._suggestions(parse_config(trial.config))
         last = trial.reports[max(trial.reports)]
         self._study.add_trial(
             optuna.trial.create_trial(
-                state=state,
+                state=self._state(trial),
                 params=fixed.params,
                 distributions=fixed.distributions,
                 intermediate_values={} if self._is_multiple else trial.reports,
@@ -217,10 +224,18 @@ class Searcher:
             )
         )
         self._note(Family(fixed.params["family"]), trial.reports)
+
+    def _teach(self, number: int, trial: EarlierTrial) -> None:
+        """Tell the proposals, if there are any, of a trial of an earlier run."""
         # A grid tries all that it has, and studies of families know no places.
         if self._proposals is not None and self._plan.sampler != "grid" and trial.place is None:
-            self._proposals.add(number, parameters(config))
-            self._proposals.tell(number, state, trial.reports)
+            self._proposals.add(number, parameters(parse_config(trial.config)))
+            self._proposals.tell(number, self._state(trial), trial.reports)
+
+    def _state(self, trial: EarlierTrial) -> TrialState:
+        state = _STATES[trial.status]
+        # The earlier run may not have measured all objectives.
+        return TrialState.PRUNED if self._is_multiple and state is TrialState.COMPLETE else state
 
     def _replay(self, record: TrialRecord) -> None:
         """Add a trial of an earlier session: as it ended, or running again under the same number."""
@@ -234,7 +249,7 @@ class Searcher:
             for measurement in record.measurements:
                 self.report(number, measurement)
             return
-        reports = {each.fidelity: self._goals.value(each) for each in record.measurements}
+        reports = self._reports(record.measurements)
         final = self._final(record.measurements[-1]) if self._has_value(record) else None
         self._study.add_trial(
             optuna.trial.create_trial(

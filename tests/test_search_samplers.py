@@ -1,5 +1,6 @@
 """Samplers, objectives and earlier runs: what the searcher suggests and what its study is told."""
 
+import math
 import statistics
 from functools import partial
 
@@ -10,7 +11,7 @@ from optuna.trial import TrialState
 from results.leaderboard import trials_of
 from results.schema import Status
 from search.plan import Plan
-from search.proposals import FamilyStudies, gp
+from search.proposals import FamilyStudies, cmaes, gp
 from search.searcher import Searcher
 from search.simulation import simulate
 from search.warm_start import EarlierTrial
@@ -88,6 +89,53 @@ def test_the_gaussian_process_finds_better_trials_than_random_suggestions():
 
     # Two such means of random search differ by 0.002 to 0.008 on one set of curves, the model's gain is 0.02.
     assert statistics.fmean(found("gp", seed) - found("random", seed) for seed in range(4)) > 0.01
+
+
+CENTRE = 3.0  # about the middle of the default range of C, 0.03 to 100, by its logarithm
+
+
+@pytest.mark.parametrize("end", ["ended", "paused", "paused again and again"])
+def test_cma_es_goes_on_from_trials_that_it_did_not_suggest_itself(end):
+    """Those of an earlier session, of a warm start and points; and those that wait at a rung, perhaps for good."""
+
+    def proposed(sign: int) -> float:
+        space = JointSpace()
+        first, again = (FamilyStudies(space, partial(cmaes, space), seed, startup_trials=1) for seed in (0, 1))
+        for number in range(40):
+            values = first.propose(number, [Family.SVM])
+            value = sign * math.log(values["svm.C"])
+            first.tell(number, TrialState.COMPLETE, {27: value})
+            again.add(number, values)
+            if end == "ended":
+                again.tell(number, TrialState.COMPLETE, {27: value})
+            else:
+                again.pause(number, {1: value})
+            if end == "paused again and again":
+                again.pause(number, {1: value, 3: value})
+                again.tell(number, TrialState.COMPLETE, {1: value, 3: value, 27: value})
+        return statistics.fmean(math.log(again.propose(100 + n, [Family.SVM])["svm.C"]) for n in range(6))
+
+    assert proposed(1) > math.log(CENTRE) + 1
+    assert proposed(-1) < math.log(CENTRE) - 1
+
+
+def test_a_paused_trial_that_is_passed_over_is_learned_from_once():
+    space = JointSpace()
+    studies = FamilyStudies(space, partial(cmaes, space), seed=0, startup_trials=1)
+    for number in range(3):
+        studies.propose(number, [Family.SVM])
+        studies.pause(number, {1: 0.5})
+        studies.tell(number, TrialState.PRUNED, {1: 0.5})
+    assert [trial.state for trial in studies._studies[Family.SVM].trials] == [TrialState.PRUNED] * 3
+    assert [trial.state for trial in studies._allocator.trials] == [TrialState.PRUNED] * 3
+
+
+@pytest.mark.parametrize("sampler", ["cmaes", "random"])
+def test_with_promotion_a_search_by_family_studies_ends_as_any(sampler):
+    plan = plan_of(sampler=sampler, promotion=True, budget={"trials": 60})
+    records = trials_of(simulate(plan, SyntheticCurves(plan.fidelity).curve, {"CPU": 2.0}))
+    assert len(records) == 60
+    assert {record.status for record in records} == {Status.FINISHED, Status.STOPPED}
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "random"])
