@@ -175,7 +175,7 @@ class Engine:
     def _is_closing(self) -> bool:
         """Whether the best paused trials are to go on however few there are, so that some reach full fidelity.
 
-        No more trials will come; or half of the minutes are gone and nothing is at full fidelity.
+        No more trials will come; or half of the minutes or means are gone and nothing is at full fidelity.
         """
         return self._is_spent or (self.incumbent is None and self._limits.are_half_gone)
 
@@ -214,7 +214,8 @@ class Engine:
             warm = [number for number in wanted if self._shape(number) == (self._warm or self._shape(number))]
             if warm:
                 return warm[0]
-            is_enough = len(self._waiting) >= MAX_WAITING
+            # Those of the kind that is busy, which wait for it, do not keep the idle kind from being asked for.
+            is_enough = sum(self.trials[number].family in families for number in self._waiting) >= MAX_WAITING
             if is_enough or not (self._take_up(running) or (not self._is_spent and self._ask(families))):
                 return next(iter([*wanted, *fitting]), None)
 

@@ -70,7 +70,10 @@ class Room:
     @property
     def concurrency(self) -> int:
         """The most trials that may run at once."""
-        return self.cpus // min(self.shape(family).cpus for family in self._families)
+        shapes = [self._shapes[family] for family in self._families]
+        by_cpus = self.cpus // min(shape.cpus for shape in shapes)
+        least = min(shape.gpus for shape in shapes)
+        return min(by_cpus, int(self.gpus / least + _TOLERANCE)) if least else by_cpus
 
     def shape(self, family: Family) -> Shape:
         """What a trial of `family` occupies; equal shapes share warm workers."""
@@ -90,7 +93,8 @@ class Room:
         """The families of which one should start beside `running`, so that neither GPUs nor CPUs stand idle.
 
         Where some families take GPUs and some do not, it is those of the kind that is further from as many trials as
-        fit at once, GPUs first; otherwise, and where the two kinds cannot run side by side, all families.
+        fit at once, GPUs first, if one of them fits; otherwise, and where the two kinds cannot run side by side, all
+        families.
         """
         busy = tuple(running)
         kinds = [
@@ -99,7 +103,8 @@ class Room:
         side_by_side = any(self.fits(gpu, (cpu,)) for gpu in kinds[0] for cpu in kinds[1])
         if not side_by_side:  # one kind has no family, or each waits for the other anyway
             return self._families
-        freer: list[Family] = min(kinds, key=lambda kind: self._share_used(kind, busy))
+        open_to = [kind for kind in kinds if any(self.fits(family, busy) for family in kind)]
+        freer: list[Family] = min(open_to or kinds, key=lambda kind: self._share_used(kind, busy))
         return tuple(freer)
 
     def _share_used(self, kind: Sequence[Family], running: Sequence[Family]) -> float:

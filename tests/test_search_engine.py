@@ -1,5 +1,7 @@
 """The search without Ray: the engine is driven by hand, with a real study and real events."""
 
+from collections import Counter
+
 import pytest
 from engine_run import Run, make_plan, plan_of, report, run_to_end
 from hypothesis import given, settings
@@ -8,7 +10,7 @@ from optuna.trial import TrialState
 
 from results.leaderboard import trials_of
 from results.schema import Status, TrialEnd
-from search.engine import MAX_LOST_WORKERS, MAX_WAITING
+from search.engine import MAX_LOST_WORKERS, MAX_WAITING, Engine
 from search.plan import validate_plan
 from search.scheduler import Verdict
 from spaces.family import Family
@@ -220,3 +222,37 @@ def test_rungs_in_seconds_do_not_count_the_wait_for_another_trial(tmp_path, wait
     for number in numbers[:3]:
         engine.report(report(number, 1, 0.9))
     assert engine.report({**report(numbers[3], 1, 0.1), "cache_wait_seconds": waited}) is verdict
+
+
+def suggest_all(engine: Engine) -> Counter[Family]:
+    """Let all trials begin that may; how many of each family run then."""
+    while engine.suggest() is not None:
+        pass
+    return Counter(record.family for record in engine.running)
+
+
+def test_where_the_next_trial_of_one_kind_does_not_fit_the_other_kind_begins(tmp_path):
+    resources = {"svm": {"cpus": 8}, "forest": {"cpus": 8}}
+    plan = plan_of(resources=resources, budget={"trials": 60}, sampler="random", startup_trials=1)
+    engine = Run(tmp_path, plan, concurrency=16, gpus=4).session()
+    for _ in range(3):
+        running = suggest_all(engine)
+        assert (running[Family.RESNET], running.total()) == (4, 5)
+        for record in engine.running:
+            if record.family is Family.RESNET:
+                engine.report({"trial": record.trial, "failed": "on purpose"})
+
+
+def test_trials_of_the_busy_kind_that_wait_do_not_keep_gpus_idle(tmp_path):
+    """A resume finds more unfinished svms than may wait, on a smaller machine; networks are asked for all the same."""
+    plan = plan_of(budget={"trials": 80}, sampler="random", space={"families": ["svm", "resnet"]})
+    run = Run(tmp_path, plan, concurrency=40, gpus=4)
+    assert suggest_all(run.session()) == {Family.RESNET: 4, Family.SVM: 36}
+    run.concurrency = 16
+    engine = run.session()
+    for _ in range(3):
+        assert suggest_all(engine) == {Family.RESNET: 4, Family.SVM: 12}
+        assert len(engine.trials) - 16 > MAX_WAITING
+        for record in engine.running:
+            if record.family is Family.RESNET:
+                engine.report({"trial": record.trial, "failed": "on purpose"})

@@ -95,3 +95,17 @@ def test_where_gpu_and_cpu_trials_cannot_run_side_by_side_the_sampler_chooses():
     for machine in ({"CPU": 1, "GPU": 1}, {"CPU": 1}):
         assert set(room(machine).idle([])) == {SVM, RESNET}
     assert set(room({"CPU": 4, "GPU": 1}, resnet={"cpus": 4}).idle([])) == {SVM, RESNET}
+
+
+def test_the_idle_kind_is_one_that_fits():
+    """Three of four GPUs are busy and half of the CPU trials run, but the next one asks for more CPUs than are free."""
+    large = room({"CPU": 16, "GPU": 4}, svm={"cpus": 8})
+    running = [RESNET, RESNET, RESNET, SVM]
+    assert not large.fits(SVM, running)
+    assert large.idle(running) == (RESNET,)
+
+
+def test_gpus_limit_how_many_trials_run_at_once():
+    families = {"svm": {"gpus": 0.5}, "resnet": {"gpus": 1}}
+    assert room({"CPU": 16, "GPU": 1}, **families).concurrency == 2
+    assert room({"CPU": 16, "GPU": 1}).concurrency == 16
