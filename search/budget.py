@@ -89,11 +89,11 @@ class Spend(NamedTuple):
         """This and `seconds` of a trial that occupies the CPUs and GPUs `occupied`."""
         return Spend(self.cpu_seconds + seconds * occupied[0], self.gpu_seconds + seconds * occupied[1])
 
-    def exceeds(self, budget: Budget) -> bool:
-        """Whether `budget` allows no more."""
+    def share(self, budget: Budget) -> float:
+        """How much of `budget` this is: 1 or more if it allows no more, 0 if it limits no means."""
         spent = (self.cpu_seconds, budget.cpu_seconds), (self.gpu_seconds, budget.gpu_seconds)
         limits = [*spent, (self.cost(budget), budget.cost)]
-        return any(limit is not None and amount >= limit for amount, limit in limits)
+        return max((amount / limit for amount, limit in limits if limit is not None), default=0.0)
 
 
 class Patience:

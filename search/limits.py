@@ -47,7 +47,7 @@ class Limits:
         """Whether running trials are to be left as they are: out of time or means, or the target met."""
         target, best = self._budget.target, self._ledger.patience.incumbent
         is_met = target is not None and best is not None and (best.val_accuracy or 0) >= target
-        return self.seconds_left <= 0 or self._ledger.spend.exceeds(self._budget) or is_met
+        return self.seconds_left <= 0 or self._ledger.spend.share(self._budget) >= 1 or is_met
 
     @property
     def allow_no_trial(self) -> bool:
@@ -58,8 +58,10 @@ class Limits:
 
     @property
     def are_half_gone(self) -> bool:
-        """Whether half of the minutes are gone."""
-        return self._budget.minutes is not None and self.elapsed >= 30 * self._budget.minutes
+        """Whether half of the minutes or of the means are gone."""
+        minutes = self._budget.minutes
+        of_time = 0.0 if minutes is None else self.elapsed / (60 * minutes)
+        return max(of_time, self._ledger.spend.share(self._budget)) >= 0.5
 
 
 def searching_seconds(events: Sequence[Event]) -> float:

@@ -116,18 +116,18 @@ class RungScheduler(Scheduler):
     ) -> Verdict:
         if fidelity not in self._scale.rungs:
             raise ValueError(f"fidelity {fidelity} is not a rung; rungs are {self._scale.rungs}")
-        if fidelity == self._scale.maximum:
-            self.leave(trial)
-            return Verdict.END
         verdict = Verdict.GO_ON
         for level in self._reached(trial, fidelity, seconds):
             verdict = self._judge(trial, (None if self._shared else family, level), value)
+        if fidelity == self._scale.maximum:
+            self.leave(trial)
+            return Verdict.END
         return verdict
 
     def _reached(self, trial: int, fidelity: int, seconds: float) -> list[float]:
         """The rungs at which `trial` has arrived since its last report."""
         if self._first_seconds is None:
-            return [fidelity]
+            return [fidelity] if fidelity < self._scale.maximum else []
         level, passed = self._next_seconds.get(trial, self._first_seconds), []
         while level <= seconds:
             passed.append(level)

@@ -12,9 +12,11 @@ from results.schema import Event, SessionStart, Status, TrialEnd, TrialStart
 from search.budget import Spend
 from search.limits import searching_seconds
 from search.progress import Progress
+from search.simulation import simulate
 from spaces.errors import InputError
 from spaces.family import Family
 from spaces.svm import SvmConfig
+from trainables.synthetic import SyntheticCurves
 
 
 def start_and_fail(trial: int, at: float) -> list[Event]:
@@ -166,3 +168,17 @@ def test_prices_make_a_budget_of_cost(tmp_path):
 def test_a_cost_needs_a_price():
     with pytest.raises(InputError, match="cost is 3, but nothing has a price"):
         make_plan(trials=5, cost=3)
+
+
+@pytest.mark.parametrize("budget", [{"cpu_seconds": 900}, {"cost": 9, "cpu_price": 0.01}, {"minutes": 15}])
+def test_promotion_leaves_a_model_whatever_the_budget_is_of(budget):
+    """Once half of it is gone the best of the paused trials go on however few there are."""
+    plan = plan_of(promotion=True, margin=0, budget={"trials": 1000, **budget})
+    curves = SyntheticCurves(plan.fidelity)
+    seconds = (20.0, 40.0, 60.0, 80.0)
+
+    def curve_of(config):
+        return curves.curve(config).model_copy(update={"seconds": seconds})
+
+    records = trials_of(simulate(plan, curve_of, {"CPU": 1.0}))
+    assert any(record.status is Status.FINISHED for record in records)

@@ -181,6 +181,20 @@ def test_rungs_in_seconds_record_a_trial_at_every_rung_it_passes():
     assert dict(asha.rungs) == {(None, 5.0): [0.6, 0.55], (None, 15.0): [0.6, 0.55], (None, 45.0): [0.6]}
 
 
+@pytest.mark.parametrize("kind", [Asha, Promotion, MedianStopping])
+def test_rungs_in_seconds_know_of_what_a_trial_passed_on_its_way_to_the_end(kind):
+    rule = kind(Fidelity(), shared=True, first_seconds=5.0)
+    assert rule.report(0, Family.SVM, 27, 0.8, 36.0) is END
+    assert dict(rule.rungs) == {(None, 5.0): [0.8], (None, 15.0): [0.8]}
+    assert not rule.paused
+
+
+def test_a_dear_trial_must_keep_up_with_one_that_has_finished():
+    asha = Asha(Fidelity(), shared=True, first_seconds=5.0)
+    asha.report(0, Family.SVM, 27, 0.8, 36.0)
+    assert asha.report(1, Family.RESNET, 3, 0.4, 20.0) is END
+
+
 def always(trial: int) -> bool:
     return True
 
