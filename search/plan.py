@@ -57,8 +57,8 @@ class Plan(Section):
             model_mb. Rungs, incumbent and winner go by the first; several give a Pareto front.
         constraints: Limits such as `latency_ms <= 20`. A trial that breaks one cannot win, and TPE avoids its like.
         warm_start: Earlier runs to learn from, paths or URLs. Their best trial of each family is tried first; their
-            other trials tell the sampler where to look: on the same data and rungs like trials of this run, otherwise
-            by their order alone, if it is `tpe` with one objective.
+            other trials tell the sampler where to look: on the same data, pretraining and rungs like trials of this
+            run, otherwise by their order alone, if it is `tpe` with one objective.
         scheduler: `asha` lets only the best 1/eta at a rung go on: for budgets that cannot train most trials to the
             end. `hyperband` judges some trials from a later rung on: where nobody knows how much early figures say.
             `median` stops the worse half: gentler, where early figures say little of late ones. `none` trains every

@@ -80,22 +80,29 @@ def _learned_from(plan: Plan, earlier: RunFolder, fingerprint: str, split: str) 
     measured = [record for record in records if plan.goals.has_values(record.measurements[-1])]
     is_alike = _is_alike(plan, earlier, fingerprint, split)
     in_space = list(_translated(plan, ranked(measured, plan.goals), is_alike))
-    trials, kind = in_space, "the same data and rungs"
+    trials, kind = in_space, "the same data, pretraining and rungs"
     if not is_alike and plan.sampler == "tpe" and len(plan.goals.objectives) == 1:
-        kind = "other data or rungs: the sampler learns from their order alone"
+        kind = "other data, pretraining or rungs: the sampler learns from their order alone"
     elif not is_alike:
         trials = [trial for trial in in_space if trial.is_point]
-        kind = "other data or rungs: only the best of each family count"
+        kind = "other data, pretraining or rungs: only the best of each family count"
     lacking = len(records) - len(measured)
     unknown = f"; {lacking} more did not measure {plan.goals.describe()}" if lacking else ""
     return trials, f"{len(in_space)} of {len(measured)} trials lie in this space; {kind}{unknown}"
 
 
 def _is_alike(plan: Plan, earlier: RunFolder, fingerprint: str, split: str) -> bool:
-    data = earlier.provenance_values().get("data", {})
+    """Whether what `earlier` measured compares with what `plan` will: the same images trained on and held out, too."""
+    data, values = earlier.provenance_values().get("data", {}), earlier.plan_values()
     same_goal = earlier.goals().objectives[0] == plan.goals.objectives[0]
     is_same_data = (data.get("fingerprint"), data.get("split")) == (fingerprint, split)
-    return same_goal and is_same_data and earlier.fidelity() == plan.fidelity
+    # Neither hash knows how many faces are kept for training, nor which emotion is which class.
+    is_same_use = earlier.data_spec().model_copy(update={"source": plan.data.source}) == plan.data
+    has_start = "pretraining" in values  # older plans have none
+    is_same_start = not plan.needs_pretraining or (has_start and earlier.pretraining() == plan.pretraining)
+    is_as_real = bool(values.get("fake")) == bool(plan.fake)
+    are_same_trials = is_same_data and is_same_use and is_same_start and is_as_real
+    return same_goal and are_same_trials and earlier.fidelity() == plan.fidelity
 
 
 def _translated(plan: Plan, records: list[TrialRecord], is_alike: bool) -> Iterator[EarlierTrial]:

@@ -9,6 +9,7 @@ from recorded_run import run_of_three
 from results.run_folder import RunFolder
 from results.schema import Status
 from search.plan import Plan, validate_plan
+from search.searcher import Searcher
 from search.warm_start import BELOW_ALL, earlier_trials
 from spaces.errors import InputError
 
@@ -43,7 +44,16 @@ def test_the_same_data_keep_fidelities_and_ends(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("data", "fields"), [({"fingerprint": "other", "split": "s"}, {}), (DATA, {"fidelity": {"maximum": 9}})]
+    ("data", "fields"),
+    [
+        ({"fingerprint": "other", "split": "s"}, {}),
+        (DATA, {"fidelity": {"maximum": 9}}),
+        (DATA, {"data": {"protocol": {"balance": 300}}}),
+        (DATA, {"data": {"protocol": {"negative": ["angry", "sad"]}}}),
+        (DATA, {"fake": {"seconds": 1}}),
+        (DATA, {"space": {"resnet": {"arch": "resnet18", "weights": "faces"}}, "pretraining": {"epochs": 3}}),
+    ],
+    ids=["data", "fidelity", "faces", "classes", "fake", "pretraining"],
 )
 def test_of_other_data_or_rungs_the_order_is_kept(tmp_path, data, fields):
     plan = plan_from(run_on(tmp_path / "old", data), **fields)
@@ -106,3 +116,20 @@ def test_samplers_that_cannot_learn_from_an_order_get_the_best_alone_and_it_is_s
     found, sentences = earlier_trials(plan_from(run, **fields), new_run(tmp_path), "f", "s")
     assert [trial.is_point for trial in found] == [True]
     assert "only the best of each family count" in sentences[0]
+
+
+def test_another_pretraining_matters_only_where_something_begins_with_it(tmp_path):
+    plan = plan_from(run_on(tmp_path / "old", DATA), pretraining={"epochs": 3})
+    _, sentences = earlier_trials(plan, new_run(tmp_path), "f", "s")
+    assert "the same data" in sentences[0]
+
+
+def test_what_several_earlier_runs_found_best_is_tried_once(tmp_path):
+    plan = plan_from(run_on(tmp_path / "old", DATA))
+    found, _ = earlier_trials(plan, new_run(tmp_path), "f", "s")
+    (best,) = [trial for trial in found if trial.is_point]
+    once, twice = (Searcher(None, plan, (), [*found, *more]) for more in ((), found))
+    assert once._points == twice._points
+    given = plan.model_copy(update={"points": (best.config,)})
+    assert Searcher(None, given, (), found)._points[0] == Searcher(None, plan, (), found)._points[0]
+    assert len(Searcher(None, given, (), found)._points) == len(once._points)
