@@ -12,6 +12,7 @@ from results.leaderboard import ACCURACY, TrialRecord, rank
 from results.schema import Status
 from spaces.family import Family
 from trainables.remote_checkpoint import checkpoints_at
+from trainables.storage import StorageError
 
 
 class Quota:
@@ -35,6 +36,7 @@ class Quota:
         self._most = most
         self._record_of = record_of
         self._kept: dict[Family, list[TrialRecord]] = defaultdict(list)
+        self._due: list[int] = []
 
     def replay(self, records: Iterable[TrialRecord]) -> None:
         """Take note of the trials that ended in earlier sessions."""
@@ -43,17 +45,29 @@ class Quota:
                 self.end(record.trial)
 
     def end(self, trial: int) -> None:
-        """A trial ended: keep its model or another's in its place, and remove one that is too many."""
+        """A trial ended: keep its model or another's in its place, and remove one that is too many.
+
+        What storage does not do now is tried again when the next trial ends, and when the run is resumed.
+        """
+        due, self._due = [*self._due, trial], []
+        for each in due:
+            try:
+                self._settle(each)
+            except StorageError:
+                self._due.append(each)
+
+    def _settle(self, trial: int) -> None:
         record, checkpoints = self._record_of(trial), checkpoints_at(self._folder, trial)
         if not checkpoints.latest():
             return  # it failed before its first rung
         checkpoints.drop_state()
         kept = self._kept[record.family]
-        kept.append(record)
+        if record not in kept:
+            kept.append(record)
         on_front = (
             {each.trial for each in pareto_front(kept, self._goals)} if len(self._goals.objectives) > 1 else set()
         )
         for worst in sorted(kept, key=lambda each: rank(each, self._goals))[self._most :]:
             if worst.trial not in on_front:
-                kept.remove(worst)
                 checkpoints_at(self._folder, worst.trial).drop_model()
+                kept.remove(worst)

@@ -16,6 +16,7 @@ from spaces.svm import SvmConfig
 from trainables.base import Task
 from trainables.checkpoint import TrialCheckpoints
 from trainables.fake import FakeLearner
+from trainables.storage import StorageError
 
 TASK = Task(drawn_faces(30, seed=1))
 
@@ -142,3 +143,20 @@ def test_a_resumed_search_goes_on_with_what_was_kept(trials):
     second.replay(trials.records.values())
     second.end(trials.add(0.65))
     assert trials.with_models() == {1, 3}
+
+
+def test_what_storage_does_not_do_now_is_done_when_the_next_trial_ends(trials, monkeypatch):
+    kept = quota(trials, most=1)
+    kept.end(trials.add(0.5))
+
+    def away(self: TrialCheckpoints) -> None:
+        raise StorageError("s3://bucket/run: connection refused")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TrialCheckpoints, "drop_model", away)
+        kept.end(trials.add(0.7))
+        patched.setattr(TrialCheckpoints, "drop_state", away)
+        kept.end(trials.add(0.9))
+    assert trials.with_models() == {0, 1, 2}
+    kept.end(trials.add(0.4))
+    assert trials.with_models() == {2}

@@ -22,6 +22,7 @@ from trainables.job import Assignment, Job
 from trainables.lease import Lease
 from trainables.metrics import score
 from trainables.prefix import Prefix
+from trainables.storage import StorageError
 from trainables.svm import SvmLearner
 from trainables.trial import Trial, _faces, _training_data
 
@@ -245,6 +246,19 @@ def test_other_errors_end_the_worker(tmp_path, cache, monkeypatch):
     monkeypatch.setattr(SvmLearner, "fit_to", broken)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         trial.advance()
+
+
+def test_storage_that_cannot_be_reached_ends_the_worker_not_the_trial(tmp_path, cache, monkeypatch):
+    def away(*given, **named):
+        raise StorageError("s3://bucket/run: connection refused")
+
+    trial = Trial(tune_config(tmp_path, cache))
+    with monkeypatch.context() as patched:
+        patched.setattr(TrialCheckpoints, "write", away)
+        with pytest.raises(StorageError):
+            trial.advance()
+    successor = Trial(tune_config(tmp_path, cache))
+    assert successor.advance()["fidelity"] == 1
 
 
 def test_a_killed_writer_leaves_no_checkpoint_but_the_last_whole_one(tmp_path, cache):

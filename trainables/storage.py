@@ -17,6 +17,10 @@ from pyarrow import fs
 from spaces.errors import InputError
 
 
+class StorageError(InputError):
+    """Storage did not do what it was asked for, perhaps only now."""
+
+
 def is_url(location: str) -> bool:
     """Whether `location` is a URL rather than a path."""
     return "://" in location
@@ -142,7 +146,7 @@ class Storage:
         except (OSError, pa.ArrowException) as error:
             lines = str(error).strip().splitlines()
             reason = lines[0] if lines else type(error).__name__
-            raise InputError(f"{join(self.url, name) if name else self.url}: {reason}") from error
+            raise StorageError(f"{join(self.url, name) if name else self.url}: {reason}") from error
 
 
 def _resolved(url: str) -> tuple[Any, str]:

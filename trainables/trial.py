@@ -29,6 +29,7 @@ from trainables.job import REPORT, Assignment, Job
 from trainables.metrics import score
 from trainables.remote_checkpoint import checkpoints_at
 from trainables.shared_data import training_data
+from trainables.storage import StorageError
 from trainables.threads import limit_threads
 
 Done = TypeVar("Done")
@@ -118,8 +119,8 @@ class Trial(tune.Trainable):
         """Train to the next rung, measure on validation, write the checkpoint and report.
 
         A learner that cannot go on, or finds too little memory, ends its trial with `failed`, the reason; the worker
-        lives on. Any other exception ends the worker: the engine then hands the trial out again, and it goes on from
-        its last checkpoint.
+        lives on. Any other exception, such as storage that cannot be reached now, ends the worker: the engine then
+        hands the trial out again, and it goes on from its last checkpoint.
         """
         began = time.perf_counter()
         try:
@@ -128,6 +129,8 @@ class Trial(tune.Trainable):
                 if unseen is not None:
                     return unseen
             return self._next_rung(began)
+        except StorageError:
+            raise
         except (TrainingError, InputError) as error:
             return self._failed(str(error))
         except (RuntimeError, MemoryError) as error:
