@@ -98,6 +98,11 @@ class Goals(BaseModel):
         """Objectives and constraints for people."""
         return ", ".join([*self.objectives, *self.constraints])
 
+    @property
+    def within(self) -> str:
+        """The constraints as a sentence ends with them, such as ` within latency_ms <= 20`; empty without any."""
+        return f" within {', '.join(self.constraints)}" if self.constraints else ""
+
     def are_kept_by(self, measurement: Measurement) -> bool:
         """Whether `measurement` breaks no constraint."""
         return all(violation <= 0 for violation in self.violations(measurement))

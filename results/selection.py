@@ -164,8 +164,7 @@ def _finished(run: RunFolder) -> list[TrialRecord]:
     finished = eligible(records, goals)
     if not finished:
         raise InputError(
-            f"{run.location}: none of its {len(records)} trials has finished (reached full fidelity) yet"
-            + (f" within {', '.join(goals.constraints)}" if goals.constraints else "")
+            f"{run.location}: none of its {len(records)} trials has finished (reached full fidelity) yet{goals.within}"
         )
     return finished
 

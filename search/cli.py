@@ -135,7 +135,7 @@ def resume(
     cost: Cost = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Change cluster or resources; repeatable."),
+        typer.Option("--set", metavar="FIELD=VALUE", help="Change budget, cluster or resources; repeatable."),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -151,9 +151,11 @@ def resume(
         "budget.gpu_seconds": gpu_seconds,
         "budget.cost": cost,
     }
-    fixed = [each for each in settings or () if not each.strip().startswith(("cluster.", "resources."))]
-    if fixed:
-        raise InputError(f"--set {fixed[0]}: a run that goes on may change cluster and resources; the rest is fixed")
+    may_change = ("budget.", "cluster.", "resources.")
+    if fixed := [each for each in settings or () if not each.strip().startswith(may_change)]:
+        raise InputError(
+            f"--set {fixed[0]}: a run that goes on may change budget, cluster, resources; the rest is fixed"
+        )
     output = Output(json)
     with drive_run(run, cache_folder(), output.progress.print) as folder:
         folder.check_exists()

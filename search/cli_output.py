@@ -50,9 +50,7 @@ class Output:
             self.progress.print(f"interrupted; continue with: fertune resume {run}", soft_wrap=True)
             raise typer.Exit(130)
         if outcome.incumbent is None:
-            failed = next((trial.reason for trial in outcome.trials if trial.reason), "")
-            because = f"; the first failure was: {failed}" if failed else "; give it a larger budget"
-            self.progress.print(f"fertune: no trial of {run} reached full fidelity{because}", soft_wrap=True)
+            self.progress.print(f"fertune: {_why_none_won(outcome)}", soft_wrap=True)
             raise typer.Exit(1)
 
 
@@ -66,6 +64,16 @@ def variable(given: str) -> tuple[str, str]:
     if not separator or not name.isidentifier():
         raise InputError(f"--env {given}: expected NAME=VALUE")
     return name, value
+
+
+def _why_none_won(outcome: "Outcome") -> str:
+    run, goals = outcome.run.location, outcome.run.goals()
+    last = [trial.measurements[-1] for trial in outcome.trials if trial.measurements]
+    if last and not any(goals.are_kept_by(measurement) for measurement in last):
+        return f"no trial of {run} keeps to {', '.join(goals.constraints)}; allow more or search other configs"
+    failed = next((trial.reason for trial in outcome.trials if trial.reason), "")
+    because = f"; the first failure was: {failed}" if failed else "; give it a larger budget"
+    return f"no trial of {run} reached full fidelity{goals.within}{because}"
 
 
 def _counts(outcome: "Outcome") -> str:

@@ -37,9 +37,11 @@ def outline(plan: Plan, available: dict[str, float], cache: Path, probes: int) -
         probes: How many configs of each family are timed; 0 leaves out the `estimate` and reads no data.
 
     Raises:
-        InputError: If a family asks for more than there is, or the data cannot be read.
+        InputError: If a family asks for more than there is, where the search is to run here; or the data cannot be
+            read.
     """
-    room = Room(plan.resources, available, plan.space.families)
+    # What a cluster has is not known here, so there nothing need fit.
+    room = Room(plan.resources, available, plan.space.families, grows=plan.cluster.address != LOCAL)
     resources = {}
     for family in plan.space.families:
         running: list[Family] = []

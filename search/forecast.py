@@ -3,6 +3,7 @@
 How long a trial goes on depends on how it compares with others, which nobody knows before; accuracies are made up.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -14,6 +15,7 @@ from search.room import Room
 from search.simulation import simulate
 from spaces.family import Family
 from spaces.forest import ForestConfig
+from spaces.grid import grid_of
 from spaces.resnet import ResnetConfig
 from spaces.svm import SvmConfig
 from trainables.curves import LearningCurve
@@ -41,7 +43,9 @@ def forecast(plan: Plan, room: Room, seconds: Mapping[Family, Sequence[float]]) 
         str(family): fmean(each.seconds for each in ledger.trials.values() if each.family == family)
         for family in {each.family for each in ledger.trials.values()}
     }
-    factor = _how_many_times(plan.budget, len(ledger.trials), wall, ledger.spend)
+    # A grid ends with its last config.
+    most = len(grid_of(plan.space)) if plan.sampler == "grid" else math.inf
+    factor = _how_many_times(plan.budget, most, len(ledger.trials), wall, ledger.spend)
     if factor is None:
         return {"trial": taken}
     spent, budget = Spend(*(factor * each for each in ledger.spend)), plan.budget
@@ -71,10 +75,11 @@ def _simulated(plan: Plan, room: Room, seconds: Mapping[Family, Sequence[float]]
     return ledger, events[-1].time
 
 
-def _how_many_times(budget: Budget, trials: int, wall: float, spent: Spend) -> float | None:
-    """How many times as long as simulated the search goes on; None if nobody can foresee it."""
+def _how_many_times(budget: Budget, most: float, trials: int, wall: float, spent: Spend) -> float | None:
+    """How many times as long as simulated the search goes on, with so many trials at most; None if nobody knows."""
+    most = most if budget.trials is None else min(most, budget.trials)
     limits = (
-        (budget.trials, trials),
+        (None if math.isinf(most) else most, trials),
         (60 * budget.minutes if budget.minutes else None, wall),
         (budget.cpu_seconds, spent.cpu_seconds),
         (budget.gpu_seconds, spent.gpu_seconds),

@@ -31,8 +31,9 @@ def estimate(plan: Plan, room: Room, cache: Path, probes: int) -> dict[str, Any]
     """What the search would take and cost, from `probes` probes of each family, as the dry run shows it.
 
     Keys: `families` (for each the `seconds` of a trial at each rung, means of its probes, and `trial`, those that a
-    trial takes on average until it stops; or `why_not`), and if all were probed `trials` (how many the budget allows),
-    `seconds` (wall-clock), `cpu_seconds`, `gpu_seconds` and, with prices, `cost`.
+    trial takes on average until it stops, if the budget allows one; or `why_not`), and if all were probed and fit here
+    `trials` (how many the budget allows), `seconds` (wall-clock), `cpu_seconds`, `gpu_seconds` and, with prices,
+    `cost`.
 
     Raises:
         InputError: If the data cannot be read.
@@ -49,7 +50,8 @@ def estimate(plan: Plan, room: Room, cache: Path, probes: int) -> dict[str, Any]
                 families[str(family)] = {"why_not": str(error)}
                 continue
             families[str(family)] = {"seconds": [fmean(each) for each in zip(*probed, strict=True)]}
-    if any("why_not" in values for values in families.values()):
+    fit_here = all(room.fits(family, ()) for family in plan.space.families)
+    if not fit_here or any("why_not" in values for values in families.values()):
         return {"families": families}
     whole = forecast(plan, room, {Family(name): values["seconds"] for name, values in families.items()})
     for name, trial in whole.pop("trial").items():
@@ -113,10 +115,8 @@ def estimate_lines(estimated: dict[str, Any], rungs: list[int]) -> list[str]:
             lines.append(f"{family:<10} not probed: {values['why_not']}")
             continue
         at = ", ".join(f"{seconds:.1f}" for seconds in values["seconds"])
-        lines.append(
-            f"{family:<10} about {at} s at rungs {', '.join(str(rung) for rung in rungs)}; "
-            f"{values['trial']:.1f} s a trial with stopping"
-        )
+        on_average = f"; {values['trial']:.1f} s a trial with stopping" if "trial" in values else ""
+        lines.append(f"{family:<10} about {at} s at rungs {', '.join(str(rung) for rung in rungs)}{on_average}")
     if "trials" in estimated:
         cost = f", cost {estimated['cost']:.2f}" if "cost" in estimated else ""
         lines.append(

@@ -76,7 +76,7 @@ class Progress:
         is_limited = any(limit is not None for limit in (budget.cpu_seconds, budget.gpu_seconds, budget.cost))
         spent = Text(f"{engine.spend.describe(budget)}\n") if is_limited else Text()
         best = engine.incumbent
-        leader = "none at full fidelity yet"
+        leader = f"none at full fidelity yet{engine.plan.goals.within}"
         if best is not None:
             leader = f"{best.val_accuracy:.4f}  trial {best.trial}, {describe(best.config)}"
         return Text.assemble(

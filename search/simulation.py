@@ -4,6 +4,7 @@ The engine, the study and the scheduler are those of a real search; only Ray, th
 """
 
 import heapq
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,13 +66,15 @@ def simulate(
         seconds = (0.0, *curves[trial].seconds)
         heapq.heappush(due, (clock.now + seconds[reached + 1] - seconds[reached], trial, reached))
 
+    end = math.inf if plan.budget.minutes is None else 60 * plan.budget.minutes
     while True:
         while (assignment := engine.suggest()) is not None:
             curves.setdefault(assignment.trial, curve_of(assignment.config))
             run_to_next_rung(assignment.trial, sum(rung <= assignment.recorded for rung in plan.fidelity.rungs))
-        if not due:
+        if not due or engine.is_over:
             break
-        clock.now, trial, rung = heapq.heappop(due)
+        when, trial, rung = heapq.heappop(due)
+        clock.now = min(when, end)
         if engine.is_over:
             break
         if engine.report(report_of(trial, curves[trial], rung)) is Verdict.GO_ON:

@@ -42,6 +42,7 @@ def status_of(run: RunFolder) -> dict[str, Any]:
         **shared(records)._asdict(),
         "without_improvement": ledger.patience.waited,
         "budget": plan.budget.model_dump(mode="json"),
+        "constraints": list(plan.constraints),
         "incumbent": record_json(best) if best else None,
     }
 
@@ -50,7 +51,7 @@ def status_text(info: dict[str, Any]) -> Text:
     """`status_of` for people."""
     budget = ", ".join(f"{name} {value:g}" for name, value in info["budget"].items() if value is not None)
     best = info["incumbent"]
-    leader = "none at full fidelity yet"
+    leader = "none at full fidelity yet" + (f" within {', '.join(info['constraints'])}" if info["constraints"] else "")
     if best:
         leader = f"{best['val_accuracy']:.4f}, trial {best['trial']}, {best['family']} {describe(best['config'])}"
     spent = Spend(info["cpu_seconds"], info["gpu_seconds"]).describe(Budget.model_validate(info["budget"]))

@@ -1,10 +1,13 @@
 """optuna-dashboard on a run's study, also while it is searched; nobody can change the study through it."""
 
 import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.types import StartResponse, WSGIApplication
 
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -17,6 +20,26 @@ class _ReadOnly(JournalFileBackend):
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         raise PermissionError("the study of a run is shown, not changed")
+
+
+class _Dashboard:
+    """The dashboard of a study's file, made anew when a resumed search has written the file anew."""
+
+    def __init__(self, study: Path, make: Callable[[JournalStorage], WSGIApplication]) -> None:
+        self._study, self._make = study, make
+        self._lock = threading.Lock()
+        self._shown = (b"", make(JournalStorage(_ReadOnly(str(study)))))
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        return self._current()(environ, start_response)
+
+    def _current(self) -> WSGIApplication:
+        with self._lock, suppress(FileNotFoundError):  # for a moment a file that is written anew is not there
+            with self._study.open("rb") as file:
+                first = file.readline()  # names the process that made the study
+            if first != self._shown[0]:
+                self._shown = (first, self._make(JournalStorage(_ReadOnly(str(self._study)))))
+        return self._shown[1]
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -47,9 +70,8 @@ def serve_study(study: Path, port: int) -> str:
         ) from error
     if not study.is_file():
         raise InputError(f"{study}: no study here yet; it comes when the search starts")
-    application = wsgi(JournalStorage(_ReadOnly(str(study))))
     try:
-        server = make_server("127.0.0.1", port, application, server_class=_Server, handler_class=_Silent)
+        server = make_server("127.0.0.1", port, _Dashboard(study, wsgi), server_class=_Server, handler_class=_Silent)
     except (OSError, OverflowError) as error:
         raise InputError(f"port {port} cannot be used ({error}); choose another with --port") from error
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -198,3 +198,68 @@ def test_a_forecast_keeps_to_the_machine():
     assert found["cpu_seconds"] == 40 * 27
     assert found["seconds"] >= found["gpu_seconds"] > 0  # one resnet at a time
     assert found["seconds"] >= found["cpu_seconds"] / 16
+
+
+@pytest.mark.parametrize("fields", [{"budget": {"trials": 1}}, {"space": {"resnet": {"weights": "imagenet"}}}])
+def test_a_family_without_trials_or_probes_does_not_break_the_estimate(tmp_path: Path, fields, monkeypatch):
+    def none_of_networks(plan: Any, family: Family, folder: Path) -> dict[str, Path]:
+        if family is Family.RESNET and "space" in fields:
+            raise InputError("no room for random weights")
+        return {}
+
+    monkeypatch.setattr("search.probes.stand_ins", none_of_networks)
+    space = {"svm": {"kernel": "linear", "features": {"kind": "pixels", "pca": 16}}, "forest": {"trees": 3}}
+    space["resnet"] = {"image_size": 32, "arch": "resnet18", **fields.get("space", {}).get("resnet", {})}
+    budget = fields.get("budget", {"trials": 4})
+    plan = validate_plan({"budget": budget, "data": {"demo_images": 700}, "space": space}, "test")
+    facts = outline(plan, {"CPU": 2.0, "GPU": 0.0}, tmp_path, 1)
+    text = io.StringIO()
+    Console(file=text, width=300).print(outline_text(facts))
+    assert "svm        about" in text.getvalue()
+    if "space" in fields:
+        assert "resnet     not probed: no room for random weights" in text.getvalue()
+    else:
+        assert "estimate   1 trials" in text.getvalue()
+
+
+def test_a_forecast_keeps_to_its_minutes_and_to_a_grid():
+    assert forecast_of(budget={"minutes": 0.2}, scheduler="none")["seconds"] == 12.0
+    forest = {"trees": [10, 20], "depth": [4, 8], "min_samples_leaf": 1, "max_features": 0.1, "criterion": "gini"}
+    features = {"kind": "pixels", "contrast": "none", "pca": 0, "mirror": False, "flip": False}
+    space = {"families": ["forest"], "forest": {**forest, "class_weight": "balanced", "features": features}}
+    grid = {"space": space, "sampler": "grid", "scheduler": "none"}
+    assert forecast_of(budget={"trials": 1000}, **grid)["trials"] == 4
+    assert forecast_of(budget={"patience": 50}, **grid)["trials"] == 4
+
+
+def test_the_plan_of_a_cluster_is_told_on_a_machine_that_has_less(tmp_path: Path):
+    fields = {
+        "budget": {"trials": 5},
+        "data": {"demo_images": 700},
+        "fake": {"seconds": 0.1},
+        "cluster": {"address": "127.0.0.1:6379"},
+        "resources": {"resnet": {"gpus": 1}},
+    }
+    facts = outline(validate_plan(fields, "test"), {"CPU": 2.0, "GPU": 0.0}, tmp_path, 1)
+    assert facts["resources"]["resnet"] == {"cpus": 1, "gpus": 1.0, "at_once": 0}
+    assert set(facts["estimate"]) == {"families"}
+    text = io.StringIO()
+    Console(file=text, width=300).print(outline_text(facts))
+    assert "what fits is told for this machine alone" in text.getvalue()
+    with pytest.raises(InputError, match="a trial asks for 1 CPUs and 1 GPUs"):
+        outline(validate_plan({**fields, "cluster": {}}, "test"), {"CPU": 2.0, "GPU": 0.0}, tmp_path, 0)
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("seed=1", "--set seed=1: a run that goes on may change budget, cluster, resources; the rest is fixed"),
+        ("budget.cpu_price=-1", "budget.cpu_price"),  # taken, and refused for its value
+    ],
+)
+def test_what_a_resume_may_change(tmp_path: Path, capsys, setting: str, sentence: str):
+    run = run_of_three(tmp_path / "one")
+    with pytest.raises(SystemExit) as end:
+        main(["resume", str(run.path), "--set", setting])
+    assert end.value.code == 2
+    assert sentence in " ".join(capsys.readouterr().err.split())

@@ -1,10 +1,17 @@
 """Searches whose trials break limits, pause, or learn from earlier runs, on curves that are made up."""
 
 from collections import Counter
+from pathlib import Path
 
-from results.leaderboard import incumbent, trials_of
+import pytest
+from recorded_run import run_of_three
+
+from results.leaderboard import incumbent, trials_in, trials_of
 from results.schema import Event, Status
+from search.cli_output import _why_none_won
 from search.plan import Plan, validate_plan
+from search.plan_file import read_plan, write_plan
+from search.run import Outcome
 from search.searcher import Searcher
 from search.simulation import simulate
 from search.warm_start import EarlierTrial
@@ -67,3 +74,18 @@ def test_a_warm_started_grid_still_tries_every_config():
     )
     warm = Searcher(None, plan, earlier=[earlier])
     assert {warm.ask()[1].C, warm.ask()[1].C} == {first[1].C, second[1].C}
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (["constraints=[val_accuracy >= 0.9]"], "no trial of {run} keeps to val_accuracy >= 0.9; allow more"),
+        (["constraints=[val_accuracy >= 0.4]"], "no trial of {run} reached full fidelity within val_accuracy >= 0.4;"),
+        ([], "no trial of {run} reached full fidelity; give it a larger budget"),
+    ],
+)
+def test_how_a_search_without_a_winner_ends_is_told(tmp_path: Path, settings: list[str], sentence: str):
+    run = run_of_three(tmp_path / "one")
+    write_plan(read_plan(run.plan, settings), run.plan)
+    outcome = Outcome(run, tuple(trials_in([run])), 1.0, None, False)
+    assert _why_none_won(outcome).startswith(sentence.format(run=run.location))

@@ -34,10 +34,15 @@ def test_the_study_is_shown_while_it_grows_and_cannot_be_changed(tmp_path: Path)
     run_to_end(engine)
     assert len(before) < 12
     wait_until(lambda: len(json.loads(get(trials))["trials"]) == 12, 60, lambda: "the board does not follow the study")
+    run.plan = run.plan.model_copy(update={"budget": run.plan.budget.model_copy(update={"trials": 14})})
+    run_to_end(run.session())  # a resume writes the study anew
+    (study,) = json.loads(get(address + "api/studies"))["study_summaries"]
+    trials = f"{address}api/studies/{study['study_id']}"
+    assert len(json.loads(get(trials))["trials"]) == 14
     request = urllib.request.Request(trials, method="DELETE")
     with pytest.raises(urllib.error.HTTPError):
         urllib.request.urlopen(request, timeout=30)
-    assert len(run.study()) == 12
+    assert len(run.study()) == 14
 
 
 def test_without_a_study_it_is_said(tmp_path: Path):
