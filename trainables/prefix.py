@@ -78,7 +78,7 @@ class Prefix:
         self._block_of, self._place_in = np.empty((2, len(faces)), np.intp)
         for number, rows in enumerate(self._blocks):
             self._block_of[rows], self._place_in[rows] = number, np.arange(len(rows))
-        self._view, self._opened = 0, dict[int, NDArray[np.int16]]()
+        self._opened: dict[tuple[int, int], NDArray[np.int16]] = {}
         self._file: Path | None = None
 
     @classmethod
@@ -122,12 +122,13 @@ class Prefix:
 
     def _block(self, view: int, number: int) -> NDArray[np.int16]:
         """The bits of the activations of a block of the training faces in a view, in the block's order."""
-        if view != self._view:
-            # Of the view before nothing is held: no open files, and where there was no room for it, no memory.
-            self._view, self._opened = view, {}
-        if number not in self._opened:
-            self._opened[number] = self._activations(self._faces, view if self._is_varied else None, number)
-        return self._opened[number]
+        if (view, number) not in self._opened:
+            # What found no room is in this process's memory: no more than one view of it at a time.
+            self._opened = {
+                key: found for key, found in self._opened.items() if key[0] == view or isinstance(found.base, np.memmap)
+            }
+            self._opened[view, number] = self._activations(self._faces, view if self._is_varied else None, number)
+        return self._opened[view, number]
 
     def plain(self, images: Images, size: int) -> Iterator[Tensor]:
         """The activations of faces, uint8 (n, 48, 48), as they are, in batches of `size`."""
@@ -149,7 +150,7 @@ class Prefix:
             out: NDArray[np.int16] | None = None
             seen = images if block is None else images[self._blocks[block]]
             for start in range(0, len(seen), _BATCH):
-                variation = None if view is None else seeded(self._compute.device, _VIEW_SEED, view, block or 0, start)
+                variation = None if view is None else seeded(self._compute.device, _VIEW_SEED, view, start, block or 0)
                 bits = self._run(seen[start : start + _BATCH], variation)
                 if out is None:
                     out = draft.array("activations", (len(seen), *bits.shape[1:]), np.int16)
