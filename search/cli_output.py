@@ -67,10 +67,16 @@ def variable(given: str) -> tuple[str, str]:
 
 
 def _why_none_won(outcome: "Outcome") -> str:
+    from results.schema import Status
+
     run, goals = outcome.run.location, outcome.run.goals()
-    last = [trial.measurements[-1] for trial in outcome.trials if trial.measurements]
-    if last and not any(goals.are_kept_by(measurement) for measurement in last):
-        return f"no trial of {run} keeps to {', '.join(goals.constraints)}; allow more or search other configs"
+    # With more training a model becomes no smaller, and one at full fidelity no better.
+    if any(
+        trial.status is Status.FINISHED or not goals.may_keep_footprint(trial.measurements[-1])
+        for trial in outcome.trials
+        if trial.measurements
+    ):
+        return f"no trial of {run} is{goals.within} at full fidelity; allow more or search other configs"
     failed = next((trial.reason for trial in outcome.trials if trial.reason), "")
     because = f"; the first failure was: {failed}" if failed else "; give it a larger budget"
     return f"no trial of {run} reached full fidelity{goals.within}{because}"

@@ -208,6 +208,8 @@ class Engine:
         if self._room.is_full(running):
             return None
         families = self._room.idle(running)
+        if not self._searcher.has_any(families):
+            families = tuple(self.plan.space.families)
         while True:
             fitting = [number for number in self._waiting if self._room.fits(self.trials[number].family, running)]
             wanted = [number for number in fitting if self.trials[number].family in families]
@@ -216,14 +218,17 @@ class Engine:
                 return warm[0]
             # Those of the kind that is busy, which wait for it, do not keep the idle kind from being asked for.
             is_enough = sum(self.trials[number].family in families for number in self._waiting) >= MAX_WAITING
-            if is_enough or not (self._take_up(running) or (not self._is_spent and self._ask(families))):
+            if is_enough or not (self._take_up(families, running) or (not self._is_spent and self._ask(families))):
                 return next(iter([*wanted, *fitting]), None)
 
-    def _take_up(self, running: list[Family]) -> bool:
-        """Let a paused trial wait for a worker, if one deserves it and fits."""
-        number = self._scheduler.promote(
-            lambda trial: self._room.fits(self.trials[trial].family, running), self._is_closing
-        )
+    def _take_up(self, families: Sequence[Family], running: list[Family]) -> bool:
+        """Let a paused trial wait for a worker, if one deserves it and fits; of `families`, while new ones may come."""
+
+        def can_run(trial: int) -> bool:
+            family = self.trials[trial].family
+            return self._room.fits(family, running) and (self._is_spent or family in families)
+
+        number = self._scheduler.promote(can_run, self._is_closing)
         if number is not None:
             self._emit(TrialTakenUp(trial=number, time=self._clock()))
             self._searcher.pause(number, is_paused=False)
@@ -349,7 +354,7 @@ class Engine:
             self._ledger.apply(event)
             if isinstance(event, SessionStart | SessionEnd | Preparation):
                 continue
-            self._decided.pop(event.trial, None)
+            self._decided.clear()  # whatever came after it, it went on or its end was written down
             if isinstance(event, TrialEnd):
                 self._scheduler.leave(event.trial)
             elif isinstance(event, TrialTakenUp):

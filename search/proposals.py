@@ -70,6 +70,7 @@ class FamilyStudies(Proposals):
         }
         self._running: dict[int, tuple[optuna.Trial, optuna.Trial, optuna.Study]] = {}
         self._paused: dict[int, tuple[dict[str, Any], dict[int, float]]] = {}
+        self._given: set[int] = set()
 
     def propose(self, number: int, families: Sequence[Family]) -> dict[str, Any]:
         if len(families) == 1:
@@ -84,9 +85,7 @@ class FamilyStudies(Proposals):
         family = Family(chosen.suggest_categorical("family", [str(each) for each in self._families]))
         self._studies[family].enqueue_trial(values)
         self._begin(number, chosen, family)
-        if isinstance(self._studies[family].sampler, CmaEsSampler):
-            # It learns only from trials that it was asked for: this makes the values one of its present generation.
-            _ = self._running[number][1].relative_params
+        self._given.add(number)
 
     def _begin(self, number: int, chosen: optuna.Trial, family: Family) -> dict[str, Any]:
         study = self._studies[family]
@@ -116,6 +115,10 @@ class FamilyStudies(Proposals):
 
     def _tell(self, number: int, state: TrialState, reports: dict[int, float]) -> None:
         chosen, trial, study = self._running.pop(number)
+        if number in self._given and isinstance(study.sampler, CmaEsSampler):
+            # It learns only from trials that it was asked for: this makes the values one of its present generation.
+            _ = trial.relative_params
+        self._given.discard(number)
         value = reports[max(reports)] if state is TrialState.COMPLETE else None
         for fidelity, each in reports.items():
             chosen.report(each, fidelity)
@@ -154,6 +157,10 @@ class Grid(Proposals):
         random.Random(seed).shuffle(self._left)  # noqa: S311 (no secret)
         if sure >= len(self._left):
             self._left = near_each_other(self._left)
+
+    def has_any(self, families: Sequence[Family]) -> bool:
+        """Whether a config of one of `families` is left."""
+        return any(values["family"] in families for values in self._left)
 
     def propose(self, number: int, families: Sequence[Family]) -> dict[str, Any] | None:
         for place, values in enumerate(self._left):

@@ -47,16 +47,21 @@ class Quota:
     def end(self, trial: int) -> None:
         """A trial ended: keep its model or another's in its place, and remove one that is too many.
 
-        What storage does not do now is tried again when the next trial ends, and when the run is resumed.
+        What storage does not do now waits for the next trial's end, the search's, or a resume.
         """
-        due, self._due = [*self._due, trial], []
-        for each in due:
-            try:
-                self._settle(each)
-            except StorageError:
-                self._due.append(each)
+        self._due.append(trial)
+        self.settle()
 
-    def _settle(self, trial: int) -> None:
+    def settle(self) -> None:
+        """Do what is due, as far as storage does it now."""
+        while self._due:
+            try:
+                self._take_in(self._due[0])
+            except StorageError:
+                return
+            self._due.pop(0)
+
+    def _take_in(self, trial: int) -> None:
         record, checkpoints = self._record_of(trial), checkpoints_at(self._folder, trial)
         if not checkpoints.latest():
             return  # it failed before its first rung

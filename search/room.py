@@ -93,15 +93,18 @@ class Room:
         """The families of which one should start beside `running`, so that neither GPUs nor CPUs stand idle.
 
         Where some families take GPUs and some do not, it is those of the kind that is further from as many trials as
-        fit at once, GPUs first, if one of them fits; otherwise, and where the two kinds cannot run side by side, all
-        families.
+        fit at once, GPUs first, if one of them fits; where the two kinds cannot run side by side, all families.
+        Those of a kind that fits on no machine are left out.
         """
         busy = tuple(running)
         kinds = [
             [family for family in self._families if bool(self._shapes[family].gpus) is gpu] for gpu in (True, False)
         ]
+        here = [kind for kind in kinds if any(self.fits(family, ()) for family in kind)]
+        if len(here) == 1:  # the other kind has no family, or waits for a machine
+            return tuple(here[0])
         side_by_side = any(self.fits(gpu, (cpu,)) for gpu in kinds[0] for cpu in kinds[1])
-        if not side_by_side:  # one kind has no family, or each waits for the other anyway
+        if not side_by_side:  # each waits for the other anyway
             return self._families
         open_to = [kind for kind in kinds if any(self.fits(family, busy) for family in kind)]
         freer: list[Family] = min(open_to or kinds, key=lambda kind: self._share_used(kind, busy))

@@ -168,6 +168,7 @@ def _session(
 
                     _search(engine, run, data, cache, tick, room, weights)
             engine.close()
+            quota.settle()
         # Not from the journal, whose records are all in memory already.
         write_csv(frame(engine.trials.values(), plan.goals).assign(run=run.location), run.leaderboard)
         return Outcome(run, tuple(engine.trials.values()), engine.elapsed, engine.incumbent, engine.was_interrupted)

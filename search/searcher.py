@@ -129,6 +129,10 @@ class Searcher:
             return None if proposed is None else self._ask_for(number, proposed, is_new=False)
         return self._ask_for(number, {"family": str(allowed[0])} if len(allowed) == 1 else {})
 
+    def has_any(self, families: Sequence[Family]) -> bool:
+        """Whether there may be a config of one of `families` to suggest yet."""
+        return not isinstance(self._proposals, Grid) or self._proposals.has_any(families)
+
     def _ask_for(
         self, number: int, fixed: dict[str, Any], is_new: bool = True
     ) -> tuple[int, SvmConfig | ForestConfig | ResnetConfig]:

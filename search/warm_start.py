@@ -13,6 +13,8 @@ from search.place import open_run
 from search.plan import Plan
 from spaces.errors import InputError
 from spaces.points import point_of
+from trainables.data.faceset import CLASSES
+from trainables.data.spec import ProtocolSpec
 
 # A fidelity below every rung: what was measured there compares with nothing that this run measures itself.
 BELOW_ALL = 0
@@ -96,13 +98,17 @@ def _is_alike(plan: Plan, earlier: RunFolder, fingerprint: str, split: str) -> b
     data, values = earlier.provenance_values().get("data", {}), earlier.plan_values()
     same_goal = earlier.goals().objectives[0] == plan.goals.objectives[0]
     is_same_data = (data.get("fingerprint"), data.get("split")) == (fingerprint, split)
-    # Neither hash knows how many faces are kept for training, nor which emotion is which class.
-    is_same_use = earlier.data_spec().model_copy(update={"source": plan.data.source}) == plan.data
+    is_same_use = _use(earlier.data_spec().protocol) == _use(plan.data.protocol)
     has_start = "pretraining" in values  # older plans have none
     is_same_start = not plan.needs_pretraining or (has_start and earlier.pretraining() == plan.pretraining)
     is_as_real = bool(values.get("fake")) == bool(plan.fake)
     are_same_trials = is_same_data and is_same_use and is_same_start and is_as_real
     return same_goal and are_same_trials and earlier.fidelity() == plan.fidelity
+
+
+def _use(protocol: ProtocolSpec) -> tuple[object, ...]:
+    """What the hashes do not know: how many faces are kept for training, and which emotions are which class."""
+    return protocol.balance, *(frozenset(getattr(protocol, name)) for name in CLASSES)
 
 
 def _translated(plan: Plan, records: list[TrialRecord], is_alike: bool) -> Iterator[EarlierTrial]:

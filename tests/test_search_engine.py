@@ -256,3 +256,24 @@ def test_trials_of_the_busy_kind_that_wait_do_not_keep_gpus_idle(tmp_path):
         for record in engine.running:
             if record.family is Family.RESNET:
                 engine.report({"trial": record.trial, "failed": "on purpose"})
+
+
+def test_a_grid_that_has_no_more_of_the_idle_kind_goes_on_with_the_other(tmp_path):
+    features = {"kind": "pixels", "contrast": "none", "pca": 0, "mirror": False, "flip": False}
+    svm = {"kernel": "linear", "C": [float(k + 1) for k in range(40)], "class_weight": "none", "features": features}
+    forest = {"depth": [4, 8], "min_samples_leaf": 1, "max_features": 0.1, "criterion": "gini", "trees": 10}
+    space = {
+        "families": ["svm", "forest"],
+        "svm": svm,
+        "forest": {**forest, "class_weight": "none", "features": features},
+    }
+    plan = plan_of(space=space, sampler="grid", resources={"forest": {"gpus": 1}}, budget={"trials": 100})
+    engine = Run(tmp_path, plan, concurrency=4, gpus=1).session()
+    seen = suggest_all(engine)
+    while engine.running:
+        engine.report({"trial": engine.running[0].trial, "failed": "on purpose"})
+        seen |= suggest_all(engine)
+        waiting = len(engine.trials) - engine.ended - len(engine.running)
+        assert waiting <= MAX_WAITING
+    assert len(engine.trials) == 42
+    assert seen[Family.FOREST] == 1

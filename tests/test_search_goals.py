@@ -1,6 +1,7 @@
 """Searches whose trials break limits, pause, or learn from earlier runs, on curves that are made up."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,15 +78,20 @@ def test_a_warm_started_grid_still_tries_every_config():
 
 
 @pytest.mark.parametrize(
-    ("settings", "sentence"),
+    ("fidelity", "settings", "sentence"),
     [
-        (["constraints=[val_accuracy >= 0.9]"], "no trial of {run} keeps to val_accuracy >= 0.9; allow more"),
-        (["constraints=[val_accuracy >= 0.4]"], "no trial of {run} reached full fidelity within val_accuracy >= 0.4;"),
-        ([], "no trial of {run} reached full fidelity; give it a larger budget"),
+        (27, ["constraints=[val_accuracy >= 0.9]"], "no trial of {run} is within val_accuracy >= 0.9 at full"),
+        (9, ["constraints=[val_accuracy >= 0.9]"], "no trial of {run} reached full fidelity within val_accuracy"),
+        (9, ["constraints=[latency_ms <= 20]"], "no trial of {run} is within latency_ms <= 20 at full fidelity; allow"),
+        (9, ["constraints=[latency_ms <= 40]"], "no trial of {run} reached full fidelity within latency_ms <= 40;"),
+        (9, [], "no trial of {run} reached full fidelity; give it a larger budget"),
     ],
 )
-def test_how_a_search_without_a_winner_ends_is_told(tmp_path: Path, settings: list[str], sentence: str):
+def test_how_a_search_without_a_winner_ends_is_told(tmp_path: Path, fidelity: int, settings: list[str], sentence: str):
     run = run_of_three(tmp_path / "one")
     write_plan(read_plan(run.plan, settings), run.plan)
-    outcome = Outcome(run, tuple(trials_in([run])), 1.0, None, False)
+    trial = trials_in([run])[0]
+    last = trial.measurements[-1].model_copy(update={"fidelity": fidelity, "latency_ms": 30.0})
+    status = Status.FINISHED if fidelity == 27 else Status.STOPPED
+    outcome = Outcome(run, (replace(trial, measurements=(last,), status=status),), 1.0, None, False)
     assert _why_none_won(outcome).startswith(sentence.format(run=run.location))

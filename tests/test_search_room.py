@@ -109,3 +109,11 @@ def test_gpus_limit_how_many_trials_run_at_once():
     families = {"svm": {"gpus": 0.5}, "resnet": {"gpus": 1}}
     assert room({"CPU": 16, "GPU": 1}, **families).concurrency == 2
     assert room({"CPU": 16, "GPU": 1}).concurrency == 16
+
+
+def test_a_kind_that_fits_on_no_machine_is_not_waited_for():
+    node = {"CPU": 4}
+    growing = Room(Resources.model_validate({"resnet": {"gpus": 1}}), [node], (SVM, RESNET), grows=True)
+    assert growing.idle([]) == (SVM,)
+    growing.update([node, {"CPU": 4, "GPU": 1}])
+    assert growing.idle([]) == (RESNET,)

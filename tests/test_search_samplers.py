@@ -94,25 +94,30 @@ def test_the_gaussian_process_finds_better_trials_than_random_suggestions():
 CENTRE = 3.0  # about the middle of the default range of C, 0.03 to 100, by its logarithm
 
 
-@pytest.mark.parametrize("end", ["ended", "paused", "paused again and again"])
+@pytest.mark.parametrize("end", ["ended", "paused", "paused again and again", "paused after a replay"])
 def test_cma_es_goes_on_from_trials_that_it_did_not_suggest_itself(end):
     """Those of an earlier session, of a warm start and points; and those that wait at a rung, perhaps for good."""
 
     def proposed(sign: int) -> float:
         space = JointSpace()
         first, again = (FamilyStudies(space, partial(cmaes, space), seed, startup_trials=1) for seed in (0, 1))
+        values_of: dict[int, float] = {}
         for number in range(40):
             values = first.propose(number, [Family.SVM])
             value = sign * math.log(values["svm.C"])
             first.tell(number, TrialState.COMPLETE, {27: value})
             again.add(number, values)
+            values_of[number] = value
             if end == "ended":
                 again.tell(number, TrialState.COMPLETE, {27: value})
-            else:
+            elif end != "paused after a replay":
                 again.pause(number, {1: value})
             if end == "paused again and again":
                 again.pause(number, {1: value, 3: value})
                 again.tell(number, TrialState.COMPLETE, {1: value, 3: value, 27: value})
+        if end == "paused after a replay":
+            for number, value in values_of.items():
+                again.pause(number, {1: value})
         return statistics.fmean(math.log(again.propose(100 + n, [Family.SVM])["svm.C"]) for n in range(6))
 
     assert proposed(1) > math.log(CENTRE) + 1

@@ -1,6 +1,7 @@
 """The adapter, called as Tune calls it but in this process: one trial, its checkpoints and its reports."""
 
 import itertools
+import json
 import shutil
 import threading
 import time
@@ -18,7 +19,7 @@ from spaces.svm import SvmConfig
 from trainables.checkpoint import TrialCheckpoints
 from trainables.data.protocol import load_training
 from trainables.data.spec import DataSpec, ProtocolSpec
-from trainables.job import Assignment, Job
+from trainables.job import REPORT, Assignment, Job
 from trainables.lease import Lease
 from trainables.metrics import score
 from trainables.prefix import Prefix
@@ -259,6 +260,22 @@ def test_storage_that_cannot_be_reached_ends_the_worker_not_the_trial(tmp_path, 
             trial.advance()
     successor = Trial(tune_config(tmp_path, cache))
     assert successor.advance()["fidelity"] == 1
+
+
+def test_a_trial_waits_for_storage_and_goes_on_from_its_checkpoint(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr(trial_module, "STORAGE_WAITS", (0, 0))
+    write, answers = TrialCheckpoints.write, iter([True, False, False, True])
+
+    def sometimes(*given, **named):
+        if not next(answers, False):
+            raise StorageError("s3://bucket/run: connection refused")
+        write(*given, **named)
+
+    trial = Trial(tune_config(tmp_path, cache))
+    monkeypatch.setattr(TrialCheckpoints, "write", sometimes)
+    assert [json.loads(trial.step()[REPORT])["fidelity"] for _ in range(2)] == [1, 3]
+    with pytest.raises(StorageError):
+        trial.step()
 
 
 def test_a_killed_writer_leaves_no_checkpoint_but_the_last_whole_one(tmp_path, cache):

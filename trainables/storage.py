@@ -146,7 +146,8 @@ class Storage:
         except (OSError, pa.ArrowException) as error:
             lines = str(error).strip().splitlines()
             reason = lines[0] if lines else type(error).__name__
-            raise StorageError(f"{join(self.url, name) if name else self.url}: {reason}") from error
+            kind = InputError if isinstance(error, FileNotFoundError | PermissionError) else StorageError
+            raise kind(f"{join(self.url, name) if name else self.url}: {reason}") from error
 
 
 def _resolved(url: str) -> tuple[Any, str]:

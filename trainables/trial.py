@@ -32,6 +32,9 @@ from trainables.shared_data import training_data
 from trainables.storage import StorageError
 from trainables.threads import limit_threads
 
+# Seconds between the tries where storage cannot be reached: five minutes in all, as long as the driver waits for it.
+STORAGE_WAITS = (5, 10, 20, 40, 75, 150)
+
 Done = TypeVar("Done")
 
 
@@ -112,15 +115,25 @@ class Trial(tune.Trainable):
 
         Of each number in a result Tune keeps statistics for as long as the search lasts, 0.1 MB a trial.
         """
-        report = self.advance()
+        for seconds in STORAGE_WAITS:
+            try:
+                report = self.advance()
+                break
+            except StorageError:
+                self.learner = None  # it goes on from the last checkpoint
+                time.sleep(seconds)
+        else:
+            report = self.advance()
+        seen = report.get("fidelity", self.assignment.recorded)
+        self.assignment = self.assignment.model_copy(update={"recorded": seen})
         return {REPORT: json.dumps(report), **(report if self.job.tracked else {})}
 
     def advance(self) -> dict[str, Any]:
         """Train to the next rung, measure on validation, write the checkpoint and report.
 
         A learner that cannot go on, or finds too little memory, ends its trial with `failed`, the reason; the worker
-        lives on. Any other exception, such as storage that cannot be reached now, ends the worker: the engine then
-        hands the trial out again, and it goes on from its last checkpoint.
+        lives on. Any other exception ends the worker: the engine then hands the trial out again, and it goes on from
+        its last checkpoint. Where storage cannot be reached, `step` first tries again for five minutes.
         """
         began = time.perf_counter()
         try:
