@@ -182,13 +182,14 @@ def picture(records: list[dict[str, Any]], minutes: float, path: Path) -> None:
 
     figure, axes = plt.subplots(figsize=(8, 5))
     moments = np.linspace(1, 60 * minutes, 600)
-    for side in SIDES:
+    for number, side in enumerate(SIDES):
         curves = [anytime(curve(each), moments) for each in serving(records, minutes) if each["side"] == side]
         if curves:
             low, middle, high = np.min(curves, axis=0), np.median(curves, axis=0), np.max(curves, axis=0)
             label = f"{side} (n = {len(curves)})"
-            (line,) = axes.plot(moments, middle, label=label, linewidth=2.5 if side == "fertune" else 1.2)
-            axes.fill_between(moments, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
+            look: dict[str, Any] = {"color": f"C{number}", "linewidth": 2.5 if side == "fertune" else 1.2}
+            axes.plot(moments, middle, label=label, **look)
+            axes.fill_between(moments, low, high, color=look["color"], alpha=0.12, linewidth=0)
     axes.set(xlabel="seconds on two cores", ylabel="best validation accuracy so far", ylim=(0.5, None))
     axes.legend(frameon=False, loc="lower right")
     figure.tight_layout()
