@@ -61,9 +61,12 @@ def _simulated(plan: Plan, room: Room, seconds: Mapping[Family, Sequence[float]]
         return curves.curve(config).model_copy(update={"seconds": tuple(seconds[Family(config.family)])})
 
     trials = min(plan.budget.trials or MOST_TRIALS, MOST_TRIALS)
+    known = [config.model_dump(mode="json") for config in plan.known_configs()]
     changes = {
         "budget": plan.budget.model_copy(update={"trials": trials, "patience": None, "target": None}),
         "sampler": "grid" if plan.sampler == "grid" else "random",
+        "points": (*plan.points, *known),  # which random search would not begin with
+        "startup_trials": max(1, plan.startup_trials - len(known)),
         "objectives": ("val_accuracy",),
         "constraints": (),
         "warm_start": (),

@@ -263,3 +263,12 @@ def test_what_a_resume_may_change(tmp_path: Path, capsys, setting: str, sentence
         main(["resume", str(run.path), "--set", setting])
     assert end.value.code == 2
     assert sentence in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_forecast_begins_as_the_search_will():
+    """With the known network; a search that knows nothing, with a machine, whose family is dealt first."""
+    for fields, seconds in (({}, 100.0), ({"known_points": False}, 1.0)):
+        plan = validate_plan({"budget": {"trials": 1}, **fields}, "test")
+        room = Room(plan.resources, {"CPU": 2.0, "GPU": 0.0}, plan.space.families)
+        taken = {Family.SVM: [1.0] * 4, Family.FOREST: [2.0] * 4, Family.RESNET: [100.0] * 4}
+        assert forecast(plan, room, taken)["cpu_seconds"] == seconds
