@@ -35,6 +35,10 @@ class Proposals(ABC):
     def propose(self, number: int, families: Sequence[Family]) -> dict[str, Any] | None:
         """Parameters of trial `number`, of one of `families`; None if there are no more."""
 
+    def has_any(self, families: Sequence[Family]) -> bool:
+        """Whether there may be a config of one of `families` yet."""
+        return True
+
     @abstractmethod
     def add(self, number: int, values: dict[str, Any]) -> None:
         """Take note of a trial that this source did not propose: a point, or one of an earlier session."""
@@ -159,7 +163,6 @@ class Grid(Proposals):
             self._left = near_each_other(self._left)
 
     def has_any(self, families: Sequence[Family]) -> bool:
-        """Whether a config of one of `families` is left."""
         return any(values["family"] in families for values in self._left)
 
     def propose(self, number: int, families: Sequence[Family]) -> dict[str, Any] | None:

@@ -131,7 +131,7 @@ class Searcher:
 
     def has_any(self, families: Sequence[Family]) -> bool:
         """Whether there may be a config of one of `families` to suggest yet."""
-        return not isinstance(self._proposals, Grid) or self._proposals.has_any(families)
+        return self._proposals is None or self._proposals.has_any(families)
 
     def _ask_for(
         self, number: int, fixed: dict[str, Any], is_new: bool = True

@@ -6,6 +6,7 @@ from typing import Any
 from rich.text import Text
 
 from results.describe import describe
+from results.goals import Goals
 from results.journal import read_events
 from results.leaderboard import record_json
 from results.run_folder import RunFolder
@@ -51,7 +52,7 @@ def status_text(info: dict[str, Any]) -> Text:
     """`status_of` for people."""
     budget = ", ".join(f"{name} {value:g}" for name, value in info["budget"].items() if value is not None)
     best = info["incumbent"]
-    leader = "none at full fidelity yet" + (f" within {', '.join(info['constraints'])}" if info["constraints"] else "")
+    leader = f"none at full fidelity yet{Goals(constraints=info['constraints']).within}"
     if best:
         leader = f"{best['val_accuracy']:.4f}, trial {best['trial']}, {best['family']} {describe(best['config'])}"
     spent = Spend(info["cpu_seconds"], info["gpu_seconds"]).describe(Budget.model_validate(info["budget"]))
