@@ -26,8 +26,9 @@ from results.schema import (
 from search.budget import Spend
 from search.ledger import Ledger
 from search.limits import Limits
+from search.lineup import Lineup
 from search.plan import Plan
-from search.room import Room, Shape
+from search.room import Room
 from search.scheduler import Verdict
 from search.searcher import Searcher
 from search.strategies import build_scheduler
@@ -36,7 +37,6 @@ from spaces.joint import parse_config
 from trainables.job import Assignment
 
 MAX_LOST_WORKERS = 2
-MAX_WAITING = 8
 
 Listener = Callable[[Event], None]
 
@@ -72,17 +72,14 @@ class Engine:
         self._searcher = searcher
         self._write = write
         self._listeners: list[Listener] = []
-        self._room = room
         self._clock = clock
-        self._warm: Shape | None = None
         self._scheduler = build_scheduler(plan)
         self._ledger = Ledger(plan.goals, room.shape)
-        self._live: set[int] = set()
+        self._lineup = Lineup(room, lambda number: self.trials[number].family)
         self._lost: Counter[int] = Counter()
         self.was_interrupted = False
         self._has_run_dry = False
         self._limits = Limits(plan.budget, self._ledger, past, clock)
-        self._waiting: list[int] = []
         self._decided: dict[int, EndStatus] = {}
         self._replay(past)
 
@@ -119,7 +116,7 @@ class Engine:
     @property
     def running(self) -> list[TrialRecord]:
         """The trials now handed to workers."""
-        return [self.trials[number] for number in sorted(self._live)]
+        return [self.trials[number] for number in sorted(self._lineup.live)]
 
     def listen(self, listener: Listener) -> None:
         """Call `listener` with every event from now on, once it is written and applied."""
@@ -134,7 +131,7 @@ class Engine:
             self._searcher.pause(number)
         self._pass_over()
         unfinished = [number for number, record in self.trials.items() if record.status is Status.RUNNING]
-        self._waiting = [number for number in unfinished if number not in self._scheduler.paused]
+        self._lineup.waiting = [number for number in unfinished if number not in self._scheduler.paused]
 
     def note_preparation(self, spent: Spend) -> None:
         """Note what was `spent` before the first trial of this session on what trials share."""
@@ -164,7 +161,7 @@ class Engine:
     @property
     def is_exhausted(self) -> bool:
         """Whether no further trial will be suggested."""
-        is_idle = self._is_spent and not self._waiting
+        is_idle = self._is_spent and not self._lineup.waiting
         return self.is_over or (is_idle and not self._scheduler.has_promotable(self._is_closing))
 
     @property
@@ -184,9 +181,7 @@ class Engine:
         number = None if self.is_exhausted else self._choose()
         if number is None:
             return None
-        self._warm = None
-        self._waiting.remove(number)
-        self._live.add(number)
+        self._lineup.hand_out(number)
         record = self.trials[number]
         return Assignment(
             trial=number,
@@ -197,42 +192,29 @@ class Engine:
         )
 
     def _choose(self) -> int | None:
-        """A waiting trial that fits: one for the warm worker that has just become free, else the oldest.
-
-        A worker keeps its shape for life, and a new one takes seconds to start. So trials that would need another
-        shape than the free worker's wait, up to `MAX_WAITING` of them, while the searcher is asked for one that does
-        not; then it is their turn. Which families are tried stays the searcher's choice, only the order changes; but
-        where a GPU or a CPU is idle beside the other, it is asked for a family that uses it.
-        """
-        running = [record.family for record in self.running]
-        if self._room.is_full(running):
+        """A trial for a worker; where a GPU or a CPU is idle beside the other, one of a family that uses it."""
+        if self._lineup.is_full:
             return None
-        families = self._room.idle(running)
+        families = self._lineup.idle
         if not self._searcher.has_any(families):
             families = tuple(self.plan.space.families)
-        while True:
-            fitting = [number for number in self._waiting if self._room.fits(self.trials[number].family, running)]
-            wanted = [number for number in fitting if self.trials[number].family in families]
-            warm = [number for number in wanted if self._shape(number) == (self._warm or self._shape(number))]
-            if warm:
-                return warm[0]
-            # Those of the kind that is busy, which wait for it, do not keep the idle kind from being asked for.
-            is_enough = sum(self.trials[number].family in families for number in self._waiting) >= MAX_WAITING
-            if is_enough or not (self._take_up(families, running) or (not self._is_spent and self._ask(families))):
-                return next(iter([*wanted, *fitting]), None)
+        return self._lineup.choose(families, lambda: self._add(families))
 
-    def _take_up(self, families: Sequence[Family], running: list[Family]) -> bool:
+    def _add(self, families: Sequence[Family]) -> bool:
+        """Let one more trial wait for a worker, a paused one or a new one; whether there is one."""
+        return self._take_up(families) or (not self._is_spent and self._ask(families))
+
+    def _take_up(self, families: Sequence[Family]) -> bool:
         """Let a paused trial wait for a worker, if one deserves it and fits; of `families`, while new ones may come."""
 
         def can_run(trial: int) -> bool:
-            family = self.trials[trial].family
-            return self._room.fits(family, running) and (self._is_spent or family in families)
+            return self._lineup.fits(trial) and (self._is_spent or self.trials[trial].family in families)
 
         number = self._scheduler.promote(can_run, self._is_closing)
         if number is not None:
             self._emit(TrialTakenUp(trial=number, time=self._clock()))
             self._searcher.pause(number, is_paused=False)
-            self._waiting.append(number)
+            self._lineup.waiting.append(number)
         return number is not None
 
     def _ask(self, families: Sequence[Family]) -> bool:
@@ -250,11 +232,8 @@ class Engine:
             seed=self.plan.seed + number,
         )
         self._emit(start)
-        self._waiting.append(number)
+        self._lineup.waiting.append(number)
         return True
-
-    def _shape(self, number: int) -> Shape:
-        return self._room.shape(self.trials[number].family)
 
     def report(self, result: dict[str, Any]) -> Verdict:
         """Take a trial's report: a measurement at a rung, or `failed` with its reason."""
@@ -264,7 +243,7 @@ class Engine:
             return Verdict.END
         fields = {name: result[name] for name in Measurement.model_fields if name in result and name != "kind"}
         record = self.trials[number]
-        cpus, gpus = self._shape(number)
+        cpus, gpus = self._lineup.shape(number)
         measurement = Measurement(**{**fields, "trial": number, "time": self._clock(), "cpus": cpus, "gpus": gpus})
         if record.status is not Status.RUNNING:
             return Verdict.END
@@ -280,19 +259,18 @@ class Engine:
         A worker that went down `with_node`, its whole machine, was not the trial's doing and does not count.
         """
         self._lost[number] += not with_node
-        was_live = number in self._live
-        self._live.discard(number)
+        was_live = self._lineup.lose(number)
         if self._lost[number] > MAX_LOST_WORKERS:
             self.end(number, Status.FAILED, reason)
         elif was_live:
-            self._waiting.append(number)
+            self._lineup.waiting.append(number)
 
     def end(self, number: int, status: EndStatus, reason: str = "") -> None:
         """Note that a trial ended, once."""
         record = self.trials[number]
         if record.status is not Status.RUNNING:
             return
-        self._free(number)
+        self._lineup.free(number)
         self._scheduler.leave(number)
         self._searcher.tell(number, status)
         self._emit(TrialEnd(trial=number, time=self._clock(), status=status, reason=reason))
@@ -304,7 +282,7 @@ class Engine:
             self.end(measurement.trial, self._end_status(measurement.fidelity))
         elif verdict is Verdict.PAUSE:
             self._searcher.pause(measurement.trial)
-            self._free(measurement.trial)
+            self._lineup.free(measurement.trial)
             self._pass_over()
         return verdict
 
@@ -334,12 +312,6 @@ class Engine:
             measurement.total_seconds - measurement.cache_wait_seconds,
             left,
         )
-
-    def _free(self, number: int) -> None:
-        """Note that the worker of a trial, if it has one, is free and warm."""
-        if number in self._live:
-            self._live.discard(number)
-            self._warm = self._shape(number)
 
     def _end_status(self, fidelity: int) -> EndStatus:
         return Status.FINISHED if fidelity == self.plan.fidelity.maximum else Status.STOPPED

@@ -10,7 +10,8 @@ from optuna.trial import TrialState
 
 from results.leaderboard import trials_of
 from results.schema import Status, TrialEnd
-from search.engine import MAX_LOST_WORKERS, MAX_WAITING, Engine
+from search.engine import MAX_LOST_WORKERS, Engine
+from search.lineup import MAX_WAITING
 from search.plan import validate_plan
 from search.scheduler import Verdict
 from spaces.family import Family

@@ -97,7 +97,7 @@ def test_a_promoted_trial_goes_on_after_a_kill(tmp_path):
     """What was taken up when the driver died is neither paused again nor passed over, however it ranks by then."""
     run = Run(tmp_path, plan_of(budget={"trials": 60}, sampler="random", promotion=True, margin=0), concurrency=2)
     first = run.session()
-    while not (taken := [each for each in first._live if first.trials[each].fidelity]):
+    while not (taken := [record.trial for record in first.running if record.fidelity]):
         assignment = first.suggest()
         if assignment is not None and not assignment.recorded:
             first.report(report(assignment.trial, 1, 0.9 - assignment.trial / 100))
