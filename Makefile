@@ -21,7 +21,7 @@ search: $(READY)
 	@$(BIN)/fertune export runs/$(NAME)
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadgroup
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

@@ -39,7 +39,7 @@ class Output:
         console.print(view)
 
     def finish_search(self, outcome: "Outcome") -> None:
-        """Print how a search ended; exit 130 if it was interrupted, 1 if no trial reached full fidelity."""
+        """Print how a search ended; exit 130 after Ctrl-C, 1 if trials kept failing or none won."""
         from results.leaderboard import leaderboard, table
 
         run = outcome.run.location
@@ -49,6 +49,9 @@ class Output:
         if outcome.interrupted:
             self.progress.print(f"interrupted; continue with: fertune resume {run}", soft_wrap=True)
             raise typer.Exit(130)
+        if outcome.given_up:
+            self.progress.print(f"fertune: {_why_given_up(outcome)}", soft_wrap=True, markup=False)
+            raise typer.Exit(1)
         if outcome.incumbent is None:
             self.progress.print(f"fertune: {_why_none_won(outcome)}", soft_wrap=True)
             raise typer.Exit(1)
@@ -64,6 +67,16 @@ def variable(given: str) -> tuple[str, str]:
     if not separator or not name.isidentifier():
         raise InputError(f"--env {given}: expected NAME=VALUE")
     return name, value
+
+
+def _why_given_up(outcome: "Outcome") -> str:
+    from search.limits import MOST_FAILURES
+
+    reason = next(trial.reason for trial in reversed(outcome.trials) if trial.reason)
+    return (
+        f"{MOST_FAILURES} trials of {outcome.run.location} in a row failed, so the search ended; the last failure was: "
+        f"{reason}; mend it and go on with: fertune resume {outcome.run.location}"
+    )
 
 
 def _why_none_won(outcome: "Outcome") -> str:

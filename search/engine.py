@@ -114,6 +114,11 @@ class Engine:
         return self._ledger.ended
 
     @property
+    def has_given_up(self) -> bool:
+        """Whether the session ends because trial after trial fails."""
+        return self._limits.do_all_fail
+
+    @property
     def running(self) -> list[TrialRecord]:
         """The trials now handed to workers."""
         return [self.trials[number] for number in sorted(self._lineup.live)]
@@ -155,7 +160,7 @@ class Engine:
 
     @property
     def is_over(self) -> bool:
-        """Whether running trials are to be left as they are: stopped, out of time or means, or the target met."""
+        """Whether running trials are to be left as they are: stopped, or a limit reached."""
         return self.was_interrupted or self._limits.are_reached
 
     @property

@@ -8,6 +8,8 @@ from results.schema import Event
 from search.budget import Budget
 from search.ledger import Ledger
 
+MOST_FAILURES = 20
+
 
 class Limits:
     """What is left of a budget in one session.
@@ -44,10 +46,16 @@ class Limits:
 
     @property
     def are_reached(self) -> bool:
-        """Whether running trials are to be left as they are: out of time or means, or the target met."""
+        """Whether running trials are to be left as they are: out of time or means, the target met, or all fail."""
         target, best = self._budget.target, self._ledger.patience.incumbent
         is_met = target is not None and best is not None and (best.val_accuracy or 0) >= target
-        return self.seconds_left <= 0 or self._ledger.spend.share(self._budget) >= 1 or is_met
+        are_out = self.seconds_left <= 0 or self._ledger.spend.share(self._budget) >= 1
+        return are_out or is_met or self.do_all_fail
+
+    @property
+    def do_all_fail(self) -> bool:
+        """Whether so many trials failed in a row, with none measured between, that the next would fail, too."""
+        return self._ledger.failures >= MOST_FAILURES
 
     @property
     def allow_no_trial(self) -> bool:

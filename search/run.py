@@ -51,6 +51,7 @@ class Outcome:
         seconds: Seconds of searching, earlier sessions included.
         incumbent: The best trial at full fidelity.
         interrupted: Whether Ctrl-C ended the session.
+        given_up: Whether it ended because trial after trial failed.
     """
 
     run: RunFolder
@@ -58,6 +59,7 @@ class Outcome:
     seconds: float
     incumbent: TrialRecord | None
     interrupted: bool
+    given_up: bool = False
 
     def count(self, status: Status) -> int:
         """How many trials have `status`."""
@@ -171,7 +173,8 @@ def _session(
             quota.settle()
         # Not from the journal, whose records are all in memory already.
         write_csv(frame(engine.trials.values(), plan.goals).assign(run=run.location), run.leaderboard)
-        return Outcome(run, tuple(engine.trials.values()), engine.elapsed, engine.incumbent, engine.was_interrupted)
+        how = engine.was_interrupted, engine.has_given_up
+        return Outcome(run, tuple(engine.trials.values()), engine.elapsed, engine.incumbent, *how)
 
 
 def _search(

@@ -8,6 +8,19 @@ import pytest
 from command_line import CommandLine, command_line
 
 ROOT = Path(__file__).resolve().parent.parent
+# What a test module imports that starts processes of its own: Ray's, a server's.
+STARTS_PROCESSES = {"CommandLine", "wait_until", "session"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a module's tests together where several processes run them, and let one alone run those that start Ray.
+
+    Modules share what is expensive to make, and two searches at once are more than two cores do in time.
+    """
+    for item in items:
+        module = item.getparent(pytest.Module)
+        does = module is not None and STARTS_PROCESSES & vars(module.obj).keys()
+        item.add_marker(pytest.mark.xdist_group("processes" if does else item.path.stem))
 
 
 @pytest.fixture(scope="session")

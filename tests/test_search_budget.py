@@ -4,13 +4,13 @@ import io
 import time
 
 import pytest
-from engine_run import Run, make_plan, plan_of, report, run_to_end
+from engine_run import Run, fail, make_plan, plan_of, report, run_to_end
 from rich.console import Console
 
 from results.leaderboard import trials_of
 from results.schema import Event, SessionStart, Status, TrialEnd, TrialStart
 from search.budget import Spend
-from search.limits import searching_seconds
+from search.limits import MOST_FAILURES, searching_seconds
 from search.progress import Progress
 from search.simulation import simulate
 from spaces.errors import InputError
@@ -71,6 +71,28 @@ def test_patience_counts_trials_that_all_fail(tmp_path):
     while (assignment := engine.suggest()) is not None:
         engine.report({"trial": assignment.trial, "failed": "test"})
     assert len(engine.trials) == 3
+
+
+def test_a_search_in_which_trial_after_trial_fails_ends_and_can_be_resumed(tmp_path):
+    run = Run(tmp_path, make_plan(trials=60), concurrency=1)
+    engine = run.session()
+
+    def fail_next(times: int) -> None:
+        for _ in range(times):
+            assert not engine.has_given_up
+            engine.report({"trial": engine.suggest().trial, "failed": "no such file"})
+
+    fail_next(MOST_FAILURES - 1)
+    fail(engine, engine.suggest().trial)  # it measured something before
+    fail_next(MOST_FAILURES - 1)
+    assert engine.has_given_up
+    assert engine.is_over
+    assert engine.suggest() is None
+    engine.close()
+    again = run.session()
+    assert not again.has_given_up
+    run_to_end(again)
+    assert again.incumbent is not None
 
 
 def test_spend_counts_what_was_made_before_the_trials(tmp_path):

@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from engine_run import Run, make_plan, plan_of, report, run_to_end
+from engine_run import Run, fail, make_plan, plan_of, report, run_to_end
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
@@ -86,7 +86,7 @@ def test_workers_keep_their_shape_and_every_trial_gets_its_turn(tmp_path):
         if not live:
             break
         freed = live.pop(0)
-        engine.report({"trial": order[handed], "failed": "test"})
+        fail(engine, order[handed])
         handed += 1
     assert sorted(order) == list(range(60))
     assert 0 < most_waiting <= MAX_WAITING
@@ -272,7 +272,7 @@ def test_a_grid_that_has_no_more_of_the_idle_kind_goes_on_with_the_other(tmp_pat
     engine = Run(tmp_path, plan, concurrency=4, gpus=1).session()
     seen = suggest_all(engine)
     while engine.running:
-        engine.report({"trial": engine.running[0].trial, "failed": "on purpose"})
+        fail(engine, engine.running[0].trial)
         seen |= suggest_all(engine)
         waiting = len(engine.trials) - engine.ended - len(engine.running)
         assert waiting <= MAX_WAITING

@@ -5,11 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import typer
 from recorded_run import run_of_three
 
 from results.leaderboard import incumbent, trials_in, trials_of
 from results.schema import Event, Status
-from search.cli_output import _why_none_won
+from search.cli_output import Output, _why_none_won
 from search.plan import Plan, validate_plan
 from search.plan_file import read_plan, write_plan
 from search.run import Outcome
@@ -95,3 +96,17 @@ def test_how_a_search_without_a_winner_ends_is_told(tmp_path: Path, fidelity: in
     status = Status.FINISHED if fidelity == 27 else Status.STOPPED
     outcome = Outcome(run, (replace(trial, measurements=(last,), status=status),), 1.0, None, False)
     assert _why_none_won(outcome).startswith(sentence.format(run=run.location))
+
+
+def test_that_trial_after_trial_failed_is_told_even_where_one_has_won(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    run = run_of_three(tmp_path / "one")
+    best = trials_in([run])[0]
+    failed = replace(best, trial=7, status=Status.FAILED, reason="[Errno 5] disk error")
+    with pytest.raises(typer.Exit) as stop:
+        Output(as_json=True).finish_search(Outcome(run, (best, failed), 1.0, best, False, given_up=True))
+    assert stop.value.exit_code == 1
+    told = " ".join(capsys.readouterr().err.split())
+    assert "in a row failed, so the search ended; the last failure was: [Errno 5] disk error; mend it" in told
+    assert f"fertune resume {run.location}" in told

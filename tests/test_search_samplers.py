@@ -5,7 +5,7 @@ import statistics
 from functools import partial
 
 import pytest
-from engine_run import Run, plan_of, report, run_to_end
+from engine_run import Run, fail, plan_of, report, run_to_end
 from optuna.trial import TrialState
 
 from results.leaderboard import trials_of
@@ -299,4 +299,4 @@ def test_where_a_gpu_is_idle_a_family_that_uses_it_comes_next(tmp_path):
         families = [engine.trials[trial].family for trial in live]
         assert families.count(Family.RESNET) == 1
         assert len(families) == 4
-        engine.report({"trial": live.pop(0), "failed": "test"})
+        fail(engine, live.pop(0))
