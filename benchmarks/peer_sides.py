@@ -16,7 +16,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from spaces.domain import FloatRange, IntRange
 from spaces.family import Family
 from spaces.joint import JointSpace
+from spaces.known import known_points
+from spaces.points import asked
 from spaces.tree import RandomDraw
+from trainables.base import TrainingError
 from trainables.data.faceset import Faces
 from trainables.metrics import score
 from trainables.threads import limit_threads
@@ -42,17 +45,21 @@ def ours(setting: Setting, until: float) -> None:
     start(plan, run, own, Console(quiet=True))
 
 
-def ours_unknowing(setting: Setting, until: float) -> None:
-    """The same without configs that earlier searches of these faces found to be good."""
-    plan = setting.plan.model_copy(update={"known_points": False})
-    ours(replace(setting, plan=plan), until)
+def _ours_with(**fields: Any) -> Callable[[Setting, float], None]:
+    return lambda setting, until: ours(replace(setting, plan=setting.plan.model_copy(update=fields)), until)
+
+
+def _known(setting: Setting) -> list[dict[str, Any]]:
+    """The configs that fertune begins with, as the parameters that lead to them."""
+    space = setting.plan.space
+    return [asked(space, config) for config in known_points(space)]
 
 
 def _suggest(space: JointSpace, trial: Any) -> dict[str, Any]:
     return {"config": space.suggest(trial).model_dump(mode="json")}
 
 
-def _ray_tune(setting: Setting, until: float, warm: bool) -> None:
+def _ray_tune(setting: Setting, until: float, warm: bool, told: bool = False) -> None:
     import ray
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
@@ -87,7 +94,11 @@ def _ray_tune(setting: Setting, until: float, warm: bool) -> None:
         tune.with_resources(trainable, {"cpu": 1}),
         tune_config=tune.TuneConfig(
             search_alg=OptunaSearch(
-                space=partial(_suggest, setting.plan.space), metric="accuracy", mode="max", seed=setting.plan.seed
+                space=partial(_suggest, setting.plan.space),
+                points_to_evaluate=_known(setting) if told else None,
+                metric="accuracy",
+                mode="max",
+                seed=setting.plan.seed,
             ),
             scheduler=ASHAScheduler(
                 time_attr="fidelity",
@@ -122,12 +133,30 @@ def ray_tune_warm(setting: Setting, until: float) -> None:
     _ray_tune(setting, until, warm=True)
 
 
-def _optuna_process(setting: Setting, until: float, number: int) -> None:
+def ray_tune_told(setting: Setting, until: float) -> None:
+    """Warm workers, and the configs with which fertune begins are tried first."""
+    _ray_tune(setting, until, warm=True, told=True)
+
+
+def _study(setting: Setting, number: int) -> Any:
     import optuna
     from optuna.storages.journal import JournalFileBackend
 
+    return optuna.create_study(
+        study_name="peers",
+        storage=optuna.storages.JournalStorage(JournalFileBackend(str(setting.folder / "optuna.journal"))),
+        sampler=optuna.samplers.TPESampler(seed=2 * setting.plan.seed + number),
+        pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=setting.plan.fidelity.eta),
+        direction="maximize",
+        load_if_exists=True,
+    )
+
+
+def _optuna_process(setting: Setting, until: float, number: int) -> None:
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    scale, data = setting.plan.fidelity, setting.data()
+    data = setting.data()
 
     def objective(trial: optuna.Trial) -> float:
         config = setting.plan.space.suggest(trial).model_dump(mode="json")
@@ -137,15 +166,7 @@ def _optuna_process(setting: Setting, until: float, number: int) -> None:
                 raise optuna.TrialPruned
         return reached
 
-    study = optuna.create_study(
-        study_name="peers",
-        storage=optuna.storages.JournalStorage(JournalFileBackend(str(setting.folder / "optuna.journal"))),
-        sampler=optuna.samplers.TPESampler(seed=2 * setting.plan.seed + number),
-        pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=scale.eta),
-        direction="maximize",
-        load_if_exists=True,
-    )
-    study.optimize(objective, timeout=until - time.time())
+    _study(setting, number).optimize(objective, timeout=until - time.time(), catch=(TrainingError,))
 
 
 def optuna_alone(setting: Setting, until: float) -> None:
@@ -158,6 +179,14 @@ def optuna_alone(setting: Setting, until: float) -> None:
         process.join()
         if process.exitcode:
             raise SystemExit(f"a process of Optuna ended with {process.exitcode}")
+
+
+def optuna_told(setting: Setting, until: float) -> None:
+    """The same, and the configs with which fertune begins are tried first."""
+    study = _study(setting, 0)
+    for values in _known(setting):
+        study.enqueue_trial(values)
+    optuna_alone(setting, until)
 
 
 @dataclass(frozen=True)
@@ -225,7 +254,7 @@ def scikit_learn(setting: Setting, until: float) -> None:
             cv=PredefinedSplit(np.repeat([-1, 0], [len(data.train), len(data.validation)])),
             refit=False,
             return_train_score=False,
-            error_score="raise",
+            error_score=np.nan,
             random_state=1000 * setting.plan.seed + number,
             n_jobs=WORKERS,
         ).fit(np.arange(len(faces))[:, None], faces.labels)
@@ -260,6 +289,7 @@ def syne_tune(setting: Setting, until: float) -> None:
         ),
         stop_criterion=StoppingCriterion(max_wallclock_time=until - time.time()),
         n_workers=WORKERS,
+        max_failures=1000,
         trial_backend_path=str(setting.folder / "syne"),
         save_tuner=False,
     ).run()
@@ -267,10 +297,13 @@ def syne_tune(setting: Setting, until: float) -> None:
 
 SIDES: dict[str, Callable[[Setting, float], None]] = {
     "fertune": ours,
-    "fertune, nothing known": ours_unknowing,
+    "fertune, nothing known": _ours_with(known_points=False),
+    "fertune, nothing shared": _ours_with(cache="off"),
     "Ray Tune": ray_tune,
     "Ray Tune, warm workers": ray_tune_warm,
+    "Ray Tune, warm, told": ray_tune_told,
     "Optuna": optuna_alone,
+    "Optuna, told": optuna_told,
     "scikit-learn": scikit_learn,
     "Syne Tune": syne_tune,
 }

@@ -1,16 +1,17 @@
 """Real searches of the same space, data and wall-clock on two cores: fertune's against those of others.
 
 * fertune: `fertune search`, nothing shared yet at the start. It begins with configs that earlier searches of FER2013
-  found to be good (`spaces.known`), which no other contender knows; so there is a second line of it without them.
-* Ray Tune: OptunaSearch and ASHA as its documentation shows them; and the same with warm workers and data shared. Both
-  write a checkpoint at each rung, as fertune does.
-* Optuna: two processes, journal storage, SuccessiveHalvingPruner.
+  found to be good (`spaces.known`); there is a line of it without them, and one whose trials share nothing.
+* Ray Tune: OptunaSearch and ASHA as its documentation shows them; the same with warm workers and data shared; and that
+  with fertune's first configs as `points_to_evaluate`. They write a checkpoint at each rung, as fertune does.
+* Optuna: two processes, journal storage, SuccessiveHalvingPruner; and the same with those configs enqueued.
 * scikit-learn: HalvingRandomSearchCV over svm and forest (it has no networks).
-* Syne Tune: local backend, ASHA; where it is installed (`pip install syne-tune`). A trial is a process of its own, and
-  the tuner looks every five seconds, as it does out of the box.
+* Syne Tune: local backend, ASHA, which draws at random; where it is installed (`pip install syne-tune`). A trial is a
+  process of its own, and the tuner looks every five seconds, as it does out of the box.
 
 All train the same learners on one thread each, with the same rungs; faces were parsed, the backbone pretrained before.
-What fertune's trials share no other's do. Seconds are counted from the start of the process. Accuracy is the best on
+What fertune's trials share no other's do. Each run notes the machine's pace, seconds of a fixed computation, before and
+after it. Seconds are counted from the start of the process. Accuracy is the best on
 validation of any model that existed by then, stopped or not, and of those at full fidelity, which fertune and Optuna
 choose from; a model is one trial at one rung. Runs are kept in `--out`, so a benchmark that is broken off goes on where
 it was, with other `--seeds` or `--only` some sides. A moment before the end of a longer run is what a shorter one would
@@ -31,13 +32,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 from peer_sides import SIDES
-from peer_trial import LOG, PLAN, Setting
+from peer_trial import LOG, PLAN, WEIGHTS, WORKERS, Setting
+from threadpoolctl import threadpool_limits
 
 from results.journal import read_events
 from results.schema import Measurement, TrialStart
@@ -45,7 +48,7 @@ from search.plan import Plan
 from search.plan_file import absolute, read_plan, write_plan
 from search.provenance import source_commit
 
-LEVELS = (0.66, 0.68, 0.70, 0.72, 0.74)
+LEVELS = (0.66, 0.68, 0.70, 0.71, 0.72, 0.73)
 GRACE = 30.0
 OURS = [side for side in SIDES if side.startswith("fertune")]
 
@@ -57,10 +60,21 @@ def plan_for(arguments: argparse.Namespace, seed: int) -> Plan:
     return absolute(read_plan(Path(__file__).with_name("peers.yaml"), flags=flags))
 
 
-def run(side: str, plan: Plan, minutes: float) -> dict[str, Any]:
+def pace() -> float:
+    """Seconds that the machine takes now for 50 products of matrices on each of two threads."""
+    matrix = np.ones((1500, 1500), dtype=np.float32)
+    began = time.perf_counter()
+    with threadpool_limits(1), ThreadPoolExecutor(WORKERS) as pool:
+        list(pool.map(lambda _: [matrix @ matrix for _ in range(50)], range(WORKERS)))
+    return round(time.perf_counter() - began, 3)
+
+
+def run(side: str, plan: Plan, minutes: float, weights: Path) -> dict[str, Any]:
     """One search in processes of its own: seconds and accuracy of each of its models."""
     with tempfile.TemporaryDirectory(prefix="pe-", dir="/tmp") as folder:
         write_plan(plan, Path(folder) / PLAN)
+        (Path(folder) / WEIGHTS).write_text(str(weights))
+        paces = [pace()]
         began = time.time()
         script = str(Path(__file__).resolve())
         command = [sys.executable, script, "--side", side, "--folder", folder, "--until", str(began + 60 * minutes)]
@@ -77,9 +91,10 @@ def run(side: str, plan: Plan, minutes: float) -> dict[str, Any]:
             if code:
                 output.seek(0)
                 sys.exit(f"{side} failed:\n{output.read()[-3000:]}")
+        paces.append(pace())
         models = [each for each in found(Path(folder)) if each["time"] <= began + 60 * minutes]
     times = [round(each.pop("time") - began, 2) for each in models]
-    which = {"side": side, "minutes": minutes, "seed": plan.seed, "commit": source_commit()}
+    which = {"side": side, "minutes": minutes, "seed": plan.seed, "commit": source_commit(), "pace": paces}
     return {**which, "times": times, "models": models}
 
 
@@ -140,14 +155,12 @@ def show(records: list[dict[str, Any]], minutes: float, least: int) -> None:
     }
     heads = " ".join(f"{f's to {level:.2f}':>10}" for level in LEVELS)
     which = f"models at fidelity {least}" if least else "all models"
-    print(
-        f"\nafter {minutes:g} minutes, {which}: median accuracy (worst to best); seconds until half of the runs had\n"
-    )
+    print(f"\nafter {minutes:g} minutes, {which}: median accuracy (worst to best); seconds until most runs had\n")
     print(f"{'':<24}{'n':>2} {'accuracy':>26} {'models':>7} {heads}")
     for side, curves in kept.items():
         if curves:
             best = [max((accuracy for _, accuracy in each), default=1 / 3) for each in curves]
-            reached = [statistics.median_high(time_to(each, level) for each in curves) for level in LEVELS]
+            reached = [until_most(curves, level) for level in LEVELS]
             times = " ".join(f"{'-' if np.isinf(seconds) else f'{seconds:.0f}':>10}" for seconds in reached)
             accuracy = f"{statistics.median(best):.4f} ({min(best):.4f} to {max(best):.4f})"
             models = statistics.median(len(each) for each in curves)
@@ -157,18 +170,32 @@ def show(records: list[dict[str, Any]], minutes: float, least: int) -> None:
             ratios(kept, ours)
 
 
+def until_most(curves: list[Curve], level: float) -> float:
+    """Seconds until more than half of the runs had a model of this accuracy; infinite if they never had."""
+    return statistics.median_high(time_to(each, level) for each in curves)
+
+
 def ratios(kept: dict[str, list[Curve]], ours: str) -> None:
-    """Print how much sooner ours had what each other ended with, in the median over the seeds."""
-    print(f"\nwhat others end with, and when {ours} has it")
+    """Print how many times as long each other took as ours: to each level, and to what its own runs ended with.
+
+    Of the latter there is one figure a run: its own time to its last improvement, by the time until most of our runs
+    had as much, 0 where they never had.
+    """
+    print(f"\nhow many times as long as {ours} (n = {len(kept[ours])})")
     for side, curves in kept.items():
-        if side in OURS or not curves:
+        if side in OURS and (side == ours or ours != OURS[0]):
             continue
-        final = statistics.median_low(max((accuracy for _, accuracy in each), default=1 / 3) for each in curves)
-        theirs, own = (statistics.median_high(time_to(each, final) for each in kept[who]) for who in (side, ours))
-        compared = "never" if np.isinf(own) else f"after {own:.0f} s; {theirs / own:.1f} times as long"
-        print(
-            f"  {final:.4f}: {side} (n = {len(curves)}) after {theirs:.0f} s, {ours} (n = {len(kept[ours])}) {compared}"
+        ends = [max(accuracy for _, accuracy in each) for each in curves if each]
+        if not ends:
+            continue
+        pairs = [(until_most(curves, level), until_most(kept[ours], level)) for level in LEVELS]
+        levels = " ".join(f"{'-' if np.isinf(theirs) else f'{theirs / own:.1f}':>5}" for theirs, own in pairs)
+        own = [until_most(kept[ours], end) for end in ends]
+        found = sorted(
+            time_to(each, end) / mine for each, end, mine in zip(filter(None, curves), ends, own, strict=True)
         )
+        to_end = f"{statistics.median(found):.1f} ({', '.join(f'{each:.1f}' for each in found)})"
+        print(f"  {side:<24} to {', '.join(map(str, LEVELS))}:{levels}; to its end {to_end}")
 
 
 def picture(records: list[dict[str, Any]], minutes: float, path: Path) -> None:
@@ -217,12 +244,23 @@ def main() -> None:
     records = [json.loads(line) for line in arguments.out.read_text().splitlines()] if arguments.out.exists() else []
     if arguments.data:
         compare(arguments, records)
-    print(f"commits: {', '.join(sorted({str(each.get('commit', 'not noted')) for each in records}))}")
+    origins(records)
     for minutes in arguments.at or [arguments.minutes]:
         for least in (0, plan_for(arguments, 0).fidelity.maximum):
             show(records, minutes, least)
     if arguments.picture:
         picture(records, arguments.minutes, arguments.picture)
+
+
+def origins(records: list[dict[str, Any]]) -> None:
+    """Print of which commits the runs of each side are, and the pace that the machine had."""
+    for side in SIDES:
+        runs = [each for each in records if each["side"] == side]
+        commits = ", ".join(sorted({str(each.get("commit") or "not noted")[:8] for each in runs}))
+        paces = [seconds for each in runs for seconds in each.get("pace", ())]
+        pace = f"; pace {min(paces):.1f} to {max(paces):.1f} s" if paces else ""
+        if runs:
+            print(f"{side:<24}{len(runs)} runs of {commits}{pace}")
 
 
 def compare(arguments: argparse.Namespace, records: list[dict[str, Any]]) -> None:
@@ -232,14 +270,16 @@ def compare(arguments: argparse.Namespace, records: list[dict[str, Any]]) -> Non
     if importlib.util.find_spec("syne_tune") is None and "Syne Tune" in sides:
         sides.remove("Syne Tune")
         print("Syne Tune is not installed and left out (pip install syne-tune)")
+    if not sides:
+        return
     with tempfile.TemporaryDirectory(prefix="pe-", dir="/tmp") as folder:
         write_plan(plan_for(arguments, 0), Path(folder) / PLAN)
-        Setting.read(Path(folder))  # parses and pretrains before anything is timed
+        weights = Setting.read(Path(folder)).weights  # parses and pretrains before anything is timed
     for seed in arguments.seeds:
         # Whatever else the machine does meanwhile, it is not always the same side that meets it.
         for side in sides[seed % len(sides) :] + sides[: seed % len(sides)]:
             if (side, seed) not in known:
-                records.append(run(side, plan_for(arguments, seed), arguments.minutes))
+                records.append(run(side, plan_for(arguments, seed), arguments.minutes, weights))
                 with arguments.out.open("a") as out:
                     out.write(json.dumps(records[-1]) + "\n")
                 best = max((model["accuracy"] for model in records[-1]["models"]), default=float("nan"))
