@@ -9,7 +9,7 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
-from results.goals import Goals
+from results.goals import TIMED, Goals
 from results.leaderboard import ACCURACY, TrialRecord, frame, incumbent
 from results.schema import Status
 from spaces.errors import InputError
@@ -102,7 +102,7 @@ def _trials(records: Sequence[TrialRecord], goals: Goals) -> pd.DataFrame:
 def _curves(records: Sequence[TrialRecord], goals: Goals) -> pd.DataFrame:
     of_trial, of_rung = (
         ("run", "trial", "family", "status"),
-        ("fidelity", "val_accuracy", "val_macro_f1", "val_log_loss"),
+        ("fidelity", "val_accuracy", "val_macro_f1", "val_log_loss", *sorted(TIMED if goals.needs_timing else ())),
     )
     rows = [
         [

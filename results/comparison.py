@@ -12,6 +12,7 @@ from results.calibration import calibrate, recall_by_emotion, thresholds
 from results.choice import choose
 from results.ensemble import Costs, best_alone, blend, cross_validated, greedy_weights
 from results.folds import FOLDS
+from results.goals import SHARES
 from results.latency import latencies
 from results.leaderboard import TrialRecord
 from results.predictions import kept_probabilities, places_with_models
@@ -21,7 +22,7 @@ from results.statistics import accuracy_interval, gain_interval, mcnemar, optimi
 from spaces.errors import InputError
 from trainables.data.faceset import CLASSES, Faces
 from trainables.data.protocol import load_training
-from trainables.metrics import score
+from trainables.metrics import macro_f1, score
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Rules:
         seeds: How often each is refitted; with 0 the run's own validation figures decide.
         splits: Whether each refit has a split of training and validation of its own; otherwise all have the run's.
         ensemble: Whether an ensemble of all finished trials is chosen and compared with the winner, too.
-        latency: The most milliseconds that the ensemble may take for one face, one member after another; None for no
-            limit.
+        latency: The most milliseconds that the ensemble may take for one face, one member after another, besides what
+            the run's constraints allow; None for no limit.
     """
 
     top: int = 1
@@ -51,12 +52,22 @@ def compare(
 
     Returns:
         The number of the winning trial, and: `rules`; `candidates`, each with `trial`, `family`, `config`, `seconds`,
-        `val_accuracy_mean`, `val_accuracy_ci`, `seeds`, `splits`, `refitted`, `failed` and `mcnemar_p` (against the
-        leader); `leader` and `runner_up`, trials; `told_apart`, those that are right on significantly more or fewer
-        faces than it;
-        `mcnemar_p`, of the winner against the runner-up; `optimism`; `calibration`, `thresholds`, `val_recall` (by
-        class) and `recall_by_emotion` of the winner on validation; `ensemble`, None unless the rules ask for it.
+        `val_accuracy_mean`, `val_macro_f1_mean`, `val_accuracy_ci`, `seeds`, `splits`, `refitted`, `failed` and
+        `mcnemar_p` (against the leader); `leader` and `runner_up`, trials; `told_apart`, those that are right on
+        significantly more or fewer faces than it; `mcnemar_p`, of the winner against the runner-up; `optimism`;
+        `calibration`, `thresholds`, `val_recall` (by class) and `recall_by_emotion` of the winner on validation;
+        `ensemble`, None unless the rules ask for it.
+
+    Raises:
+        InputError: If several candidates are to be compared, but the run was searched for neither accuracy nor
+            macro-F1; or if too few faces are there to validate on.
     """
+    goal = run.goals().objectives[0]
+    if rules.top > 1 and goal not in SHARES:
+        raise InputError(
+            f"{run.location}: was searched for {goal}, but candidates are compared by {' or '.join(sorted(SHARES))}; "
+            "without --top the best trial is selected"
+        )
     data = load_training(run.data_spec(), cache)
     run.check_data(data)
     faces = data.validation
@@ -81,7 +92,9 @@ def compare(
         "thresholds": [part.model_dump() for part in thresholds(faces.labels, probabilities[winner])],
         "val_recall": list(score(faces.labels, probabilities[winner]).recall),
         "recall_by_emotion": recall_by_emotion(faces, probabilities[winner]),
-        "ensemble": _ensemble(run, finished, faces, probabilities, winner, rules.latency) if rules.ensemble else None,
+        "ensemble": _ensemble(run, finished, faces, probabilities, winner, _latency(run, rules))
+        if rules.ensemble
+        else None,
     }
 
 
@@ -111,6 +124,7 @@ def _measured(
         "config": record.config,
         "seconds": record.seconds,
         "val_accuracy_mean": float(np.mean(accuracies)),
+        "val_macro_f1_mean": float(np.mean([macro_f1(np.array(counts)) for counts in confusions])),
         "val_accuracy_ci": list(accuracy_interval(confusions)),
         "seeds": [refit.seed for refit in refits] or [record.seed],
         "splits": [refit.split for refit in refits] or [run.data_spec().protocol.seed],
@@ -125,8 +139,10 @@ def _chosen(run: RunFolder, rows: list[dict[str, Any]], right: list[NDArray[np.b
     places = [place for place, row in enumerate(rows) if row["failed"] is None]
     if not places:
         raise InputError(f"{run.location}: every candidate failed when it was refitted; the first: {rows[0]['failed']}")
+    goal = run.goals().objectives[0]
+    measure = goal if goal in SHARES else "val_accuracy"  # there is one candidate alone then
     choice = choose(
-        [rows[place]["val_accuracy_mean"] for place in places],
+        [rows[place][f"{measure}_mean"] for place in places],
         [rows[place]["seconds"] for place in places],
         [right[place] for place in places],
     )
@@ -146,6 +162,12 @@ def _optimism(faces: Faces, correct: NDArray[np.bool_]) -> dict[str, Any]:
     best = max(float(np.mean([row[faces.labels == label].mean() for label in range(len(CLASSES))])) for row in correct)
     expected = optimism(faces.labels, correct)
     return {"val_accuracy": best, "expected": expected, "corrected": best - expected, "trials": len(correct)}
+
+
+def _latency(run: RunFolder, rules: Rules) -> float | None:
+    """The most milliseconds that an ensemble may take for one face: what the rules allow, and the run's constraints."""
+    limits = [each.limit for each in run.goals().limits if each.measure == "latency_ms" and each.sign > 0]
+    return min([*limits, *([] if rules.latency is None else [rules.latency])], default=None)
 
 
 def _costs(

@@ -8,8 +8,7 @@ from rich.table import Table
 
 from results.describe import describe
 from results.goals import MEASURES, Goals
-from results.leaderboard import TrialRecord, record_json, trials_in
-from results.run_folder import RunFolder
+from results.leaderboard import TrialRecord, record_json
 from results.schema import Status
 
 
@@ -34,28 +33,19 @@ def pareto_front(records: Iterable[TrialRecord], goals: Goals) -> list[TrialReco
     return [record for _, record in sorted(undefeated, key=lambda pair: ([-each for each in pair[0]], pair[1].trial))]
 
 
-def front_json(run: RunFolder) -> list[dict[str, Any]]:
-    """The Pareto front of `run`, each trial with all objectives, as `results --json` prints it.
-
-    Raises:
-        InputError: If the run's measurements are damaged.
-    """
-    goals = run.goals()
-    return [
-        record_json(record) | dict(zip(goals.objectives, goals.values(record.measurements[-1]), strict=True))
-        for record in pareto_front(trials_in([run]), goals)
-    ]
+def front_json(records: Iterable[TrialRecord], goals: Goals) -> list[dict[str, Any]]:
+    """The Pareto front of a run's `records`, each trial with all objectives, as `results --json` prints it."""
+    return [record_json(record, goals) for record in pareto_front(records, goals)]
 
 
-def front_table(run: RunFolder) -> Table:
+def front_table(records: Iterable[TrialRecord], goals: Goals) -> Table:
     """The same for people."""
-    objectives = run.goals().objectives
     view = Table(title="Pareto front", title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     for name in ("trial", "family", "config"):
         view.add_column(name)
-    for objective in objectives:
+    for objective in goals.objectives:
         view.add_column(objective, justify="right")
-    for row in front_json(run):
-        values = [f"{row[objective]:.4f}" for objective in objectives]
+    for row in front_json(records, goals):
+        values = [f"{row[objective]:.4f}" for objective in goals.objectives]
         view.add_row(str(row["trial"]), row["family"], describe(row["config"]), *values)
     return view

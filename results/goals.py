@@ -17,6 +17,7 @@ MEASURES: dict[str, bool] = {
     "latency_ms": False,
     "model_mb": False,
 }
+SHARES = frozenset({"val_accuracy", "val_macro_f1"})  # between 0 and 1
 TIMED = frozenset({"latency_ms", "model_mb"})
 _CONSTRAINT = re.compile(r"\s*(\w+)\s*(<=|>=)\s*([0-9.eE+-]+)\s*")
 
@@ -67,14 +68,23 @@ class Goals(BaseModel):
         return tuple(parse_constraint(text) for text in self.constraints)
 
     @property
+    def measures(self) -> tuple[str, ...]:
+        """All that is optimized or limited, the objectives first."""
+        return tuple(dict.fromkeys([*self.objectives, *(limit.measure for limit in self.limits)]))
+
+    @property
     def needs_timing(self) -> bool:
         """Whether trials must measure latency and model size."""
-        return not TIMED.isdisjoint([*self.objectives, *(limit.measure for limit in self.limits)])
+        return not TIMED.isdisjoint(self.measures)
 
     def value(self, measurement: Measurement) -> float:
         """The first objective, turned so that more is better."""
         value = float(getattr(measurement, self.objectives[0]))
         return value if MEASURES[self.objectives[0]] else -value
+
+    def reach(self, measurement: Measurement, target: float) -> bool:
+        """Whether the first objective is as good as `target`, given as it is measured, or better."""
+        return self.value(measurement) >= (target if MEASURES[self.objectives[0]] else -target)
 
     def values(self, measurement: Measurement) -> list[float]:
         """All objectives as they were measured."""
@@ -91,8 +101,7 @@ class Goals(BaseModel):
 
     def has_values(self, measurement: Measurement) -> bool:
         """Whether all that is optimized or limited was measured."""
-        names = [*self.objectives, *(limit.measure for limit in self.limits)]
-        return all(getattr(measurement, name) is not None for name in names)
+        return all(getattr(measurement, name) is not None for name in self.measures)
 
     def describe(self) -> str:
         """Objectives and constraints for people."""

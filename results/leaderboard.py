@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,9 @@ COLUMNS = (
     "seconds",
     "seed",
 )
+
+BREAKS = "breaks_limits"
+"""The column that says, where there are constraints, whether a trial breaks one."""
 
 ACCURACY = Goals()
 
@@ -153,7 +156,7 @@ def incumbent(records: Iterable[TrialRecord], goals: Goals = ACCURACY) -> TrialR
 
 
 def leaderboard(runs: Sequence[RunFolder]) -> pd.DataFrame:
-    """The trials of `runs`, best first (see `ranked`), one a row, `COLUMNS` as columns; `config` holds dicts.
+    """The trials of `runs`, best first (see `ranked`), one a row, as `frame` has them; `config` holds dicts.
 
     Raises:
         InputError: If a run's measurements are damaged.
@@ -162,14 +165,30 @@ def leaderboard(runs: Sequence[RunFolder]) -> pd.DataFrame:
 
 
 def frame(records: Iterable[TrialRecord], goals: Goals = ACCURACY) -> pd.DataFrame:
-    """`records` as a leaderboard."""
-    rows = [[getattr(record, column) for column in COLUMNS] for record in ranked(records, goals)]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    """`records` as a leaderboard, with what else `goals` speak of, and `BREAKS` where these have constraints."""
+    ordered = ranked(records, goals)
+    more = [name for name in goals.measures if name not in COLUMNS]
+    rows = [
+        [*(getattr(record, name) for name in COLUMNS), *(_last(record, name) for name in more)] for record in ordered
+    ]
+    board = pd.DataFrame(rows, columns=[*COLUMNS, *more])
+    return board.assign(**{BREAKS: [not _may_win(record, goals) for record in ordered]}) if goals.constraints else board
 
 
-def record_json(record: TrialRecord) -> dict[str, Any]:
-    """The keys by which programs know a trial."""
-    return {column: getattr(record, column) for column in COLUMNS if column not in ("run", "val_log_loss")}
+def _last(record: TrialRecord, name: str) -> Any:
+    return getattr(record.measurements[-1], name) if record.measurements else None
+
+
+def record_json(record: TrialRecord, goals: Goals = ACCURACY) -> dict[str, Any]:
+    """The keys by which programs know a trial, and what else `goals` speak of."""
+    values = {column: getattr(record, column) for column in COLUMNS if column not in ("run", "val_log_loss")}
+    return values | {name: _last(record, name) for name in goals.measures if name not in values}
+
+
+def figures(trial: Mapping[str, Any], goals: Goals) -> str:
+    """What `record_json` says of accuracy and of what else `goals` speak of, for people."""
+    others = [f"{name} {trial[name]:.4g}" for name in goals.measures if name != "val_accuracy"]
+    return ", ".join([f"{trial['val_accuracy']:.4f}", *others])
 
 
 def results_json(runs: Sequence[RunFolder], records: Iterable[TrialRecord]) -> dict[str, Any]:
@@ -183,7 +202,7 @@ def results_json(runs: Sequence[RunFolder], records: Iterable[TrialRecord]) -> d
     """
     goals = goals_of(runs)
     records = ranked(records, goals)
-    trials = [record_json(record) | ({"run": record.run} if len(runs) > 1 else {}) for record in records]
+    trials = [record_json(record, goals) | ({"run": record.run} if len(runs) > 1 else {}) for record in records]
     best = incumbent(records, goals)
     return {
         "runs": [run.location for run in runs],
@@ -237,18 +256,23 @@ def table(board: pd.DataFrame, top: int = 20) -> Table:
     several = board["run"].nunique() > 1
     title = f"{len(board)} trials" if len(board) <= top else f"best {top} of {len(board)} trials"
     view = Table(title=title, box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    if BREAKS in board and board[BREAKS].head(top).any():
+        view.caption = "* breaks a constraint"
     for name in ("run", "trial", "family", "config", "status") if several else ("trial", "family", "config", "status"):
         view.add_column(name)
-    for name in ("fidelity", "accuracy", "macro-F1", "seconds"):
+    more = [name for name in board.columns if name not in (*COLUMNS, BREAKS)]
+    for name in ("fidelity", "accuracy", "macro-F1", *more, "seconds"):
         view.add_column(name, justify="right")
     for place, row in enumerate(board.head(top).to_dict("records")):
-        best = place == 0 and row["status"] is Status.FINISHED
-        view.add_row(*([row["run"]] if several else []), *_cells(row), style="bold" if best else None)
+        best = place == 0 and row["status"] is Status.FINISHED and not row.get(BREAKS)
+        view.add_row(*([row["run"]] if several else []), *_cells(row, more), style="bold" if best else None)
     return view
 
 
-def _cells(row: dict[Any, Any]) -> list[str]:
+def _cells(row: dict[Any, Any], more: Sequence[str]) -> list[str]:
     shares = ["-" if pd.isna(row[name]) else f"{row[name]:.4f}" for name in ("val_accuracy", "val_macro_f1")]
     status = "unfinished" if row["status"] is Status.RUNNING else row["status"]  # the run may have ended without it
+    status = f"{status}*" if row.get(BREAKS) else status
+    shares += ["-" if pd.isna(row[name]) else f"{row[name]:.4g}" for name in more]
     words = [str(row["trial"]), row["family"], describe(row["config"]), status]
     return [*words, str(row["fidelity"]), *shares, f"{row['seconds']:.1f}"]

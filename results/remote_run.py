@@ -125,9 +125,13 @@ class RemoteRun(RunFolder):
             list(pool.map(lambda pair: self.storage.download(*pair), pairs))
 
     def _join(self, name: str, parts: list[tuple[int, str]], sizes: dict[str, int]) -> None:
-        """Append the segments that the copy does not have yet."""
+        """Append the segments that the copy does not have yet; what was made anew since is taken from its beginning."""
         path = self.path / name
         have = path.stat().st_size if path.is_file() else 0
+        ends = {start + sizes[segment] for start, segment in parts}
+        if have not in {0, *ends}:
+            path.unlink()
+            have = 0
         wanted = sorted(part for part in parts if part[0] >= have)
         with ThreadPoolExecutor(_CONNECTIONS) as pool:
             contents = list(pool.map(lambda part: self.storage.read(part[1]), wanted))

@@ -34,6 +34,8 @@ _SCALARS = {
     "training/learning_rate": "learning_rate",
     "cost/total_seconds": "total_seconds",
     "cost/images_per_second": "images_per_second",
+    "cost/latency_ms": "latency_ms",
+    "cost/model_mb": "model_mb",
     "cache/hits": "cache_hits",
     "cache/misses": "cache_misses",
     "cache/bytes": "cache_bytes",

@@ -127,12 +127,18 @@ class Linked:
                     link.symlink_to(events.resolve())
 
 
-def wait_until_interrupted(refresh: Callable[[], None]) -> None:
-    """Sleep until Ctrl-C; call `refresh` every few seconds."""
+def wait_until_interrupted(refresh: Callable[[], None], say: Callable[[str], object]) -> None:
+    """Sleep until Ctrl-C; call `refresh` every few seconds, and `say` once why it fails, until it does not."""
+    complaint = ""
     try:
         while True:
             time.sleep(LOOK_AGAIN)
-            refresh()
+            try:
+                refresh()
+                complaint = ""
+            except InputError as error:
+                if complaint != (complaint := str(error)):
+                    say(f"cannot look for what is new, trying again: {error}")
     except KeyboardInterrupt:
         return
 

@@ -1,5 +1,6 @@
 """When a search ends, and what it has spent."""
 
+import math
 from typing import NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -14,7 +15,7 @@ class Budget(BaseModel):
     Attributes:
         trials: Number of trials.
         minutes: Wall-clock minutes of searching, interruptions not counted.
-        target: Validation accuracy of the incumbent.
+        target: What the incumbent is to reach of the plan's first objective, by default validation accuracy.
         patience: Number of trials that ended since the incumbent was found (or since the start, while there is none);
             trials that are running then are let go on, and a new incumbent among them continues the search. A
             paused trial has not ended.
@@ -29,7 +30,7 @@ class Budget(BaseModel):
 
     trials: int | None = Field(default=None, ge=1)
     minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    target: float | None = Field(default=None, gt=0, le=1)
+    target: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     patience: int | None = Field(default=None, ge=1)
     cpu_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     gpu_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -88,6 +89,16 @@ class Spend(NamedTuple):
     def plus(self, seconds: float, occupied: tuple[float, float]) -> "Spend":
         """This and `seconds` of a trial that occupies the CPUs and GPUs `occupied`."""
         return Spend(self.cpu_seconds + seconds * occupied[0], self.gpu_seconds + seconds * occupied[1])
+
+    def seconds_left(self, budget: Budget, cpus: float, gpus: float) -> float:
+        """Seconds until `budget` allows no more while so many CPUs and GPUs are busy; infinite without a limit."""
+        costs = cpus * (budget.cpu_price or 0.0) + gpus * (budget.gpu_price or 0.0)
+        limits = [
+            (budget.cpu_seconds, self.cpu_seconds, cpus),
+            (budget.gpu_seconds, self.gpu_seconds, gpus),
+            (budget.cost, self.cost(budget), costs),
+        ]
+        return min(((limit - spent) / pace for limit, spent, pace in limits if limit and pace), default=math.inf)
 
     def share(self, budget: Budget) -> float:
         """How much of `budget` this is: 1 or more if it allows no more, 0 if it limits no means."""

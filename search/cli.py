@@ -49,7 +49,10 @@ Set = Annotated[
 ]
 Trials = Annotated[int | None, typer.Option(help="Number of trials (budget.trials).")]
 Minutes = Annotated[float | None, typer.Option(help="Wall-clock minutes (budget.minutes).")]
-Target = Annotated[float | None, typer.Option(help="Validation accuracy that ends the search (budget.target).")]
+Target = Annotated[
+    float | None,
+    typer.Option(help="Value of the first objective, by default accuracy, that ends the search (budget.target)."),
+]
 Patience = Annotated[int | None, typer.Option(help="Trials without a better one that end it (budget.patience).")]
 CpuSeconds = Annotated[float | None, typer.Option(help="Seconds times CPUs, all trials (budget.cpu_seconds).")]
 GpuSeconds = Annotated[float | None, typer.Option(help="Seconds times GPUs, all trials (budget.gpu_seconds).")]
@@ -211,7 +214,7 @@ def board(
         else:
             name, (address, refresh) = "TensorBoard", opened.enter_context(served(run, port))
         Console(soft_wrap=True).print(f"{name} is at {address} (Ctrl-C ends it)")
-        wait_until_interrupted(refresh)
+        wait_until_interrupted(refresh, Console(stderr=True, soft_wrap=True, markup=False).print)
 
 
 @app.command()
@@ -241,7 +244,8 @@ def results(
         records = aggregate.kept(leaderboard.trials_in(folders), family or (), trial_status or ())
         if differs := leaderboard.differing_data(folders):
             Output(json).progress.print(Text(f"warning: {differs}", style="yellow"), soft_wrap=True)
-        fronts = [run for run in folders if len(run.goals().objectives) > 1]
+        has_front = len(goals.objectives) > 1
+        fronts = [[each for each in records if each.run == run.location] for run in folders if has_front]
         rows = aggregate.frame_of(records, table, goals)
         if out is not None:
             aggregate.write_frame(rows, out)
@@ -251,9 +255,9 @@ def results(
             return
         values = leaderboard.results_json(folders, records) if json else {}
         if json and fronts:
-            values["front"] = [row for run in fronts for row in front_json(run)]
+            values["front"] = [row for trials in fronts for row in front_json(trials, goals)]
         board = leaderboard.table(leaderboard.frame(records, goals), top)
-        Output(json).show(values, Group(board, *(front_table(run) for run in fronts)))
+        Output(json).show(values, Group(board, *(front_table(trials, goals) for trials in fronts)))
 
 
 def _origin(plan: Path | None, like: str | None, settings: Sequence[str], flags: Mapping[str, Any]) -> tuple[Plan, str]:

@@ -12,6 +12,7 @@ from search.plan import Plan
 from search.probes import estimate, estimate_lines
 from search.room import Room
 from search.sections import Cluster
+from search.warm_start import check_earlier
 from spaces.family import Family
 from spaces.tree import parameters_of
 from trainables.threads import usable_cpus
@@ -37,9 +38,10 @@ def outline(plan: Plan, available: dict[str, float], cache: Path, probes: int) -
         probes: How many configs of each family are timed; 0 leaves out the `estimate` and reads no data.
 
     Raises:
-        InputError: If a family asks for more than there is, where the search is to run here; or the data cannot be
-            read.
+        InputError: If a family asks for more than there is, where the search is to run here; or the data, or an
+            earlier run, cannot be read.
     """
+    check_earlier(plan)
     # What a cluster has is not known here, so there nothing need fit.
     room = Room(plan.resources, available, plan.space.families, grows=plan.cluster.address != LOCAL)
     resources = {}
@@ -89,14 +91,13 @@ def outline_text(facts: dict[str, Any]) -> RenderableType:
             table.add_row(parameter["name"], parameter["domain"], parameter["when"])
         table.add_section()
     budget = ", ".join(f"{name} {value:g}" for name, value in facts["budget"].items() if value is not None)
-    available, is_asha = facts["available"], facts["scheduler"] == "asha"
-    rule = f"margin {facts['margin']}" + (", promotion" if facts["promotion"] else "")
+    available = facts["available"]
+    rule = f", eta {facts['eta']}, margin {facts['margin']}" + (", promotion" if facts["promotion"] else "")
     begin = f", first at {facts['first_seconds']:g} s" if facts["first_seconds"] else ""
     lines = [
-        f"points     {len(facts['points'])}, tried first; then {facts['startup_trials']} start-up trials, "
-        f"the first {len(facts['known_points'])} known to be good",
+        f"points     {len(facts['points'])}, tried first; then {_startup(facts)}",
         f"sampler    {facts['sampler']}",
-        f"scheduler  {facts['scheduler']}" + (f", eta {facts['eta']}, {rule}" if is_asha else ""),
+        f"scheduler  {facts['scheduler']}" + (rule if facts["scheduler"] in ("asha", "hyperband") else ""),
         f"rungs      {', '.join(str(rung) for rung in facts['rungs'])} ({facts['rungs_of']}{begin})",
         f"goals      {', '.join([*facts['objectives'], *facts['constraints']])}",
         f"budget     {budget}",
@@ -115,3 +116,11 @@ def outline_text(facts: dict[str, Any]) -> RenderableType:
     if facts["estimate"]:
         lines += estimate_lines(facts["estimate"], facts["rungs"])
     return Group(table, Text("\n".join(lines)))
+
+
+def _startup(facts: dict[str, Any]) -> str:
+    """What comes between the points and what the sampler suggests."""
+    if facts["sampler"] == "grid":
+        return "the configs of the grid"
+    known = f"{facts['startup_trials']} start-up trials, the first {len(facts['known_points'])} known to be good"
+    return f"{known}, less one for each trial that earlier runs teach" if facts["warm_start"] else known

@@ -25,7 +25,7 @@ from results.schema import (
 )
 from search.budget import Spend
 from search.ledger import Ledger
-from search.limits import Limits
+from search.limits import Failures, Limits
 from search.lineup import Lineup
 from search.plan import Plan
 from search.room import Room
@@ -79,7 +79,8 @@ class Engine:
         self._lost: Counter[int] = Counter()
         self.was_interrupted = False
         self._has_run_dry = False
-        self._limits = Limits(plan.budget, self._ledger, past, clock)
+        self._failures = Failures()
+        self._limits = Limits(plan, self._ledger, room, past, clock)
         self._decided: dict[int, EndStatus] = {}
         self._replay(past)
 
@@ -116,7 +117,7 @@ class Engine:
     @property
     def has_given_up(self) -> bool:
         """Whether the session ends because trial after trial fails."""
-        return self._limits.do_all_fail
+        return self._failures.are_all(self._lineup.live)
 
     @property
     def running(self) -> list[TrialRecord]:
@@ -161,7 +162,7 @@ class Engine:
     @property
     def is_over(self) -> bool:
         """Whether running trials are to be left as they are: stopped, or a limit reached."""
-        return self.was_interrupted or self._limits.are_reached
+        return self.was_interrupted or self._limits.are_reached or self.has_given_up
 
     @property
     def is_exhausted(self) -> bool:
@@ -254,6 +255,7 @@ class Engine:
             return Verdict.END
         if measurement.fidelity <= record.fidelity:
             return Verdict.GO_ON  # a worker died and its successor repeats the report of the last checkpoint
+        self._failures.clear()
         self._emit(measurement)
         self._searcher.report(number, measurement)
         return self._decide(measurement)
@@ -277,12 +279,14 @@ class Engine:
             return
         self._lineup.free(number)
         self._scheduler.leave(number)
+        if status is Status.FAILED:
+            self._failures.add(self._lineup.live)
         self._searcher.tell(number, status)
         self._emit(TrialEnd(trial=number, time=self._clock(), status=status, reason=reason))
 
     def _decide(self, measurement: Measurement) -> Verdict:
         """Ask the scheduler; a trial that ends has finished or is stopped, one that pauses leaves its worker."""
-        verdict = self._judge(measurement, self._limits.seconds_left)
+        verdict = self._judge(measurement, self._limits.seconds_to_go)
         if verdict is Verdict.END:
             self.end(measurement.trial, self._end_status(measurement.fidelity))
         elif verdict is Verdict.PAUSE:

@@ -18,7 +18,6 @@ class Ledger:
         trials: All trials so far, by number.
         spend: What they have spent up to their last measurements, and what was made before them.
         patience: The incumbent, and how many trials ended since it was found.
-        failures: How many trials of this session have failed since one of them measured anything.
     """
 
     def __init__(self, goals: Goals, shape: Callable[[Family], Shape]) -> None:
@@ -33,7 +32,6 @@ class Ledger:
         self._events: defaultdict[int, list[Event]] = defaultdict(list)
         self.trials: dict[int, TrialRecord] = {}
         self.spend = Spend(0.0, 0.0)
-        self.failures = 0
 
     @property
     def ended(self) -> int:
@@ -44,8 +42,6 @@ class Ledger:
         """Take note of the next event."""
         if isinstance(event, Preparation):
             self.spend = Spend(self.spend.cpu_seconds + event.cpu_seconds, self.spend.gpu_seconds + event.gpu_seconds)
-        if isinstance(event, SessionStart | Measurement):
-            self.failures = 0
         if isinstance(event, SessionStart | SessionEnd | Preparation):
             return
         events = self._events[event.trial]
@@ -60,4 +56,3 @@ class Ledger:
         self.trials[event.trial] = record
         if isinstance(event, TrialEnd):
             self.patience.end(record)
-            self.failures += record.status is Status.FAILED

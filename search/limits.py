@@ -1,14 +1,37 @@
 """What a budget leaves to a search: time, means, trials."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from results.clock import searched_seconds
 from results.schema import Event
-from search.budget import Budget
 from search.ledger import Ledger
+from search.plan import Plan
+from search.room import Room
 
 MOST_FAILURES = 20
+
+
+class Failures:
+    """Counts trials of a session that fail one after the other, none of which measured anything in between."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._older: frozenset[int] = frozenset()
+
+    def add(self, running: Iterable[int]) -> None:
+        """A trial failed; `running` are those that had a worker then."""
+        if not self._count:
+            self._older = frozenset(running)
+        self._count += 1
+
+    def clear(self) -> None:
+        """A trial measured something: whatever failed before, trials can work."""
+        self._count = 0
+
+    def are_all(self, running: Iterable[int]) -> bool:
+        """Whether the next trials would fail, too: of `running` none began before the first of so many failures."""
+        return self._count >= MOST_FAILURES and self._older.isdisjoint(running)
 
 
 class Limits:
@@ -18,17 +41,21 @@ class Limits:
         began: When the session began, by its clock.
     """
 
-    def __init__(self, budget: Budget, ledger: Ledger, past: Sequence[Event], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, plan: Plan, ledger: Ledger, room: Room, past: Sequence[Event], clock: Callable[[], float]
+    ) -> None:
         """Begin the session now.
 
         Args:
-            budget: What the search may take.
+            plan: Its budget says what the search may take, its goals what the budget's target means.
             ledger: What it has taken.
+            room: How many CPUs and GPUs it takes at once.
             past: The events of earlier sessions, whose seconds count.
             clock: Gives the time, in seconds.
         """
-        self._budget = budget
+        self._budget, self._goals = plan.budget, plan.goals
         self._ledger = ledger
+        self._room = room
         self._past_seconds = searching_seconds(past)
         self._clock = clock
         self.began = clock()
@@ -45,17 +72,17 @@ class Limits:
         return math.inf if minutes is None else 60 * minutes - self.elapsed
 
     @property
-    def are_reached(self) -> bool:
-        """Whether running trials are to be left as they are: out of time or means, the target met, or all fail."""
-        target, best = self._budget.target, self._ledger.patience.incumbent
-        is_met = target is not None and best is not None and (best.val_accuracy or 0) >= target
-        are_out = self.seconds_left <= 0 or self._ledger.spend.share(self._budget) >= 1
-        return are_out or is_met or self.do_all_fail
+    def seconds_to_go(self) -> float:
+        """Seconds until time or means are gone, all that there is being busy; infinite without a limit."""
+        by_means = self._ledger.spend.seconds_left(self._budget, self._room.cpus, self._room.gpus)
+        return min(self.seconds_left, by_means)
 
     @property
-    def do_all_fail(self) -> bool:
-        """Whether so many trials failed in a row, with none measured between, that the next would fail, too."""
-        return self._ledger.failures >= MOST_FAILURES
+    def are_reached(self) -> bool:
+        """Whether running trials are to be left as they are: out of time or means, or the target met."""
+        target, best = self._budget.target, self._ledger.patience.incumbent
+        is_met = target is not None and best is not None and self._goals.reach(best.measurements[-1], target)
+        return self.seconds_left <= 0 or self._ledger.spend.share(self._budget) >= 1 or is_met
 
     @property
     def allow_no_trial(self) -> bool:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from results.goals import Goals, Objective
+from results.goals import SHARES, Goals, Objective
 from search.budget import Budget
 from search.sections import CacheSize, Cluster, Fake, Resources, Section
 from spaces.domain import FloatRange
@@ -100,7 +100,7 @@ class Plan(Section):
     promotion: bool = False
     rungs: Rungs = "family"
     first_seconds: float = Field(default=5.0, gt=0, allow_inf_nan=False)
-    margin: Literal["learned"] | Annotated[float, Field(ge=0, le=0.5)] = "learned"
+    margin: Literal["learned"] | Annotated[float, Field(ge=0, allow_inf_nan=False)] = "learned"
     budget: Budget
     pretraining: ResnetConfig = PRETRAINING
     cache: CacheSize = 10.0
@@ -198,6 +198,15 @@ class Plan(Section):
                 grid_of(self.space)
             except InputError as error:
                 raise ValueError(str(error)) from None
+        return self
+
+    @model_validator(mode="after")
+    def _within_the_objective(self) -> Self:
+        """What is in units of the first objective must be possible there."""
+        if self.objectives[0] in SHARES:
+            for name, value, most in (("budget.target", self.budget.target, 1.0), ("margin", self.margin, 0.5)):
+                if isinstance(value, float) and value > most:
+                    raise ValueError(f"{name}: {self.objectives[0]} allows {most:g} at most; received {value:g}")
         return self
 
     @model_validator(mode="after")

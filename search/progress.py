@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from results.describe import describe
-from results.leaderboard import TrialRecord
+from results.leaderboard import TrialRecord, figures, record_json
 from results.schema import Event, Status, TrialEnd
 from search.engine import Engine
 
@@ -78,7 +78,8 @@ class Progress:
         best = engine.incumbent
         leader = f"none at full fidelity yet{engine.plan.goals.within}"
         if best is not None:
-            leader = f"{best.val_accuracy:.4f}  trial {best.trial}, {describe(best.config)}"
+            values = figures(record_json(best, engine.plan.goals), engine.plan.goals)
+            leader = f"{values}  trial {best.trial}, {describe(best.config)}"
         return Text.assemble(
             ("trials ", "bold"),
             f"{trials}: {counts[Status.FINISHED]} finished, {counts[Status.STOPPED]} stopped, ",

@@ -31,7 +31,7 @@ from search.quota import Quota
 from search.room import Room
 from search.searcher import Searcher
 from search.tracking import check_tracker, tracking_callbacks
-from search.warm_start import earlier_trials
+from search.warm_start import check_earlier, earlier_trials
 from search.weights import check_same_weights, find_weights, pretrain, weights_provenance
 from spaces.errors import InputError
 from spaces.family import Family
@@ -74,7 +74,7 @@ class Outcome:
             "stopped": self.count(Status.STOPPED),
             "failed": self.count(Status.FAILED),
             "seconds": self.seconds,
-            "incumbent": record_json(self.incumbent) if self.incumbent else None,
+            "incumbent": record_json(self.incumbent, self.run.goals()) if self.incumbent else None,
         }
 
 
@@ -87,6 +87,7 @@ def start(plan: Plan, run: RunFolder, cache: Path, console: Console) -> Outcome:
     """
     _check_new(run)
     check_tracker(plan)
+    check_earlier(plan)
     console.print("reading the data ...")
     data, weights = load_training(plan.data, cache), find_weights(plan)
     try:

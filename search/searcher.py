@@ -77,7 +77,8 @@ class Searcher:
                 learned.append(config)
         known = plan.known_configs([config.family for config in learned])
         self._points = (*plan.configs_of_points, *learned, *known)
-        self._startup_trials = max(0, plan.startup_trials - len(known) - len(earlier))
+        begun = [config.family for config in known] + [str(trial.config["family"]) for trial in earlier]
+        self._startup = _startup(plan, begun)
         seed = plan.seed + len(past)  # a resumed search must not suggest its first trials again
         self._seed = seed
         self._proposals = _proposals(plan, seed, len(self._points))
@@ -120,8 +121,8 @@ class Searcher:
         allowed = list(self._space.families)
         if started < 0:
             return self._ask_for(number, self._suggestions(self._points[number]).params)
-        if self._plan.sampler != "grid" and started < self._startup_trials:
-            allowed = [allowed[started % len(allowed)]]
+        if self._plan.sampler != "grid" and started < len(self._startup):
+            allowed = [self._startup[started]]
         elif families and set(families) < set(allowed):
             allowed = [self._preferred(families, number)] if self._plan.sampler != "grid" else list(families)
         if self._proposals is not None:
@@ -161,7 +162,8 @@ class Searcher:
     def pause(self, trial: int, is_paused: bool = True) -> None:
         """Say whether the running `trial` waits at a rung, where it is learned from; in the study it stays RUNNING."""
         if isinstance(self._sampler, WindowedTPE):
-            self._sampler.pause(self._running[trial].number, is_paused)
+            violations = self._constraints(self._measured[trial]) if is_paused else None
+            self._sampler.pause(self._running[trial].number, violations)
         if self._proposals is not None and is_paused:
             self._proposals.pause(trial, self._reports(self._measured[trial]))
 
@@ -222,7 +224,7 @@ class Searcher:
                 params=fixed.params,
                 distributions=fixed.distributions,
                 intermediate_values={} if self._is_multiple else trial.reports,
-                value=None if self._is_multiple else last,
+                values=trial.values if self._is_multiple else [last],
                 user_attrs={"earlier": True} if trial.place is None else {"earlier": True, PLACE: trial.place},
                 constraints=trial.violations,
             )
@@ -238,8 +240,9 @@ class Searcher:
 
     def _state(self, trial: EarlierTrial) -> TrialState:
         state = _STATES[trial.status]
-        # The earlier run may not have measured all objectives.
-        return TrialState.PRUNED if self._is_multiple and state is TrialState.COMPLETE else state
+        # A run begun by an older version did not keep all objectives of what it learned from.
+        is_incomplete = self._is_multiple and trial.values is None
+        return TrialState.PRUNED if is_incomplete and state is TrialState.COMPLETE else state
 
     def _replay(self, record: TrialRecord) -> None:
         """Add a trial of an earlier session: as it ended, or running again under the same number."""
@@ -281,6 +284,16 @@ class Searcher:
         fixed = FixedTrial(parameters(config))
         self._space.suggest(fixed)
         return fixed
+
+
+def _startup(plan: Plan, begun: Iterable[str]) -> list[Family]:
+    """The families of the start-up trials, in turn: each has its share, less what was `begun` in their place."""
+    families = plan.space.families
+    left = [families[number % len(families)] for number in range(plan.startup_trials)]
+    for family in begun:
+        if family in left:
+            left.remove(Family(family))
+    return left
 
 
 def _new_storage(path: Path) -> JournalStorage:

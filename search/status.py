@@ -8,7 +8,7 @@ from rich.text import Text
 from results.describe import describe
 from results.goals import Goals
 from results.journal import read_events
-from results.leaderboard import record_json
+from results.leaderboard import figures, record_json
 from results.run_folder import RunFolder
 from results.schema import Status
 from results.sharing import Shared, shared
@@ -44,7 +44,8 @@ def status_of(run: RunFolder) -> dict[str, Any]:
         "without_improvement": ledger.patience.waited,
         "budget": plan.budget.model_dump(mode="json"),
         "constraints": list(plan.constraints),
-        "incumbent": record_json(best) if best else None,
+        "objectives": list(plan.objectives),
+        "incumbent": record_json(best, plan.goals) if best else None,
     }
 
 
@@ -52,9 +53,10 @@ def status_text(info: dict[str, Any]) -> Text:
     """`status_of` for people."""
     budget = ", ".join(f"{name} {value:g}" for name, value in info["budget"].items() if value is not None)
     best = info["incumbent"]
-    leader = f"none at full fidelity yet{Goals(constraints=info['constraints']).within}"
+    goals = Goals(objectives=info["objectives"], constraints=info["constraints"])
+    leader = f"none at full fidelity yet{goals.within}"
     if best:
-        leader = f"{best['val_accuracy']:.4f}, trial {best['trial']}, {best['family']} {describe(best['config'])}"
+        leader = f"{figures(best, goals)}, trial {best['trial']}, {best['family']} {describe(best['config'])}"
     spent = Spend(info["cpu_seconds"], info["gpu_seconds"]).describe(Budget.model_validate(info["budget"]))
     found = Shared(**{name: info[name] for name in Shared._fields})
     unfinished = "running" if info["active"] else "unfinished"

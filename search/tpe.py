@@ -14,7 +14,7 @@ from typing import Any, cast
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 # TPE takes the best tenth of what it sees for its good ones, 25 at most, and gives older ones less and less weight.
 BEST = 50
@@ -48,14 +48,20 @@ class WindowedTPE(BaseSampler):
         self._window: tuple[int, Study] | None = None
         self._ranks: dict[int, Rank] = {}
         self._grouped: set[int] = set()
-        self._paused: set[int] = set()
+        self._paused: dict[int, dict[str, float]] = {}
 
-    def pause(self, number: int, is_paused: bool) -> None:
+    def pause(self, number: int, violations: dict[str, float] | None) -> None:
         """Say whether the running trial `number` of the study waits at a rung: it then teaches what a stopped one does.
 
         TPE counts a running trial among the bad ones, so that others keep away from it.
+
+        Args:
+            number: The trial's number in the study.
+            violations: By how much it breaks each constraint there; None if it does not wait.
         """
-        (self._paused.add if is_paused else self._paused.discard)(number)
+        self._paused.pop(number, None)
+        if violations is not None:
+            self._paused[number] = violations
         self._ranks.pop(number, None)  # what it ranked by at an earlier rung
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -105,7 +111,8 @@ class WindowedTPE(BaseSampler):
     def _trials(self, study: Study) -> list[FrozenTrial]:
         """The trials of `study`, those that wait at a rung as if they had been stopped there."""
         trials = study.get_trials(deepcopy=False)
-        return [_stopped(each) if each.number in self._paused else each for each in trials]
+        paused = self._paused
+        return [_stopped(each, paused[each.number]) if each.number in paused else each for each in trials]
 
     def _seen(self, study: Study, trial: FrozenTrial) -> Study:
         """What TPE may see of `study` for the suggestion of `trial`."""
@@ -137,9 +144,12 @@ def _part(study: Study, trials: list[FrozenTrial]) -> Study:
     return cast(Study, _Part(study, trials))
 
 
-def _stopped(trial: FrozenTrial) -> FrozenTrial:
+def _stopped(trial: FrozenTrial, violations: dict[str, float]) -> FrozenTrial:
+    """`trial` as if it had ended where it waits; what it breaks is told to the study itself only at its end."""
     shown = copy.copy(trial)
     shown.state = TrialState.PRUNED
+    told = create_trial(state=TrialState.PRUNED, constraints=violations)
+    shown.system_attrs = {**trial.system_attrs, **told.system_attrs}
     return shown
 
 

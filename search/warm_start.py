@@ -30,6 +30,7 @@ class EarlierTrial(BaseModel):
         is_point: Whether it is the best of its family in its run, and so among the first to be tried.
         place: On other data or another scale, the share of its run's trials that are better; None elsewhere.
         violations: By how much its last measurement breaks each of this run's constraints.
+        values: All objectives as it measured them last, where it is FINISHED and there are several.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,6 +41,7 @@ class EarlierTrial(BaseModel):
     is_point: bool
     place: float | None = None
     violations: dict[str, float] = {}
+    values: tuple[float, ...] | None = None
 
 
 _TRIALS: TypeAdapter[list[EarlierTrial]] = TypeAdapter(list[EarlierTrial])
@@ -74,6 +76,17 @@ def earlier_trials(plan: Plan, run: RunFolder, fingerprint: str, split: str) -> 
         sentences.append(f"warm start from {location}: {sentence}")
     write_whole(run.warm_start, json.dumps(_TRIALS.dump_python(found, mode="json")))
     return found, sentences
+
+
+def check_earlier(plan: Plan) -> None:
+    """Make sure that the runs from which `plan` is to learn are there, before anything that takes time.
+
+    Raises:
+        InputError: If one is not, or its plan cannot be read.
+    """
+    for location in plan.warm_start:
+        with open_run(location) as earlier:
+            earlier.goals()
 
 
 def _learned_from(plan: Plan, earlier: RunFolder, fingerprint: str, split: str) -> tuple[list[EarlierTrial], str]:
@@ -124,12 +137,15 @@ def _translated(plan: Plan, records: list[TrialRecord], is_alike: bool) -> Itera
         is_ended = record.status in (Status.FINISHED, Status.STOPPED)
         is_eligible = record.status is Status.FINISHED and plan.goals.are_kept_by(record.measurements[-1])
         violations = plan.goals.violations(record.measurements[-1])
+        status = record.status if is_alike and is_ended else Status.STOPPED
+        has_several = status is Status.FINISHED and len(plan.goals.objectives) > 1
         yield EarlierTrial(
             config=config.model_dump(mode="json"),
-            status=record.status if is_alike and is_ended else Status.STOPPED,
+            status=status,
             reports=reports if is_alike else {BELOW_ALL: last},
             is_point=record.family not in families and is_eligible,
             place=None if is_alike else better / len(records),
             violations=dict(zip(plan.goals.constraints, violations, strict=True)),
+            values=tuple(plan.goals.values(record.measurements[-1])) if has_several else None,
         )
         families |= {record.family} if is_eligible else set()

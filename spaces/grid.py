@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from spaces.domain import FloatRange, IntRange
 from spaces.errors import InputError
 from spaces.joint import JointSpace
 from spaces.points import parameters
+from spaces.tree import domains_of
 
 GRID_LIMIT = 100_000
 
@@ -15,6 +17,7 @@ def grid_of(space: JointSpace) -> list[dict[str, Any]]:
     Raises:
         InputError: If a parameter has a range instead of listed values, or there are more than `GRID_LIMIT` configs.
     """
+    _check_listed(space)
     found, turns = [], list[int]()
     while True:
         walk = _Walk(turns)
@@ -27,6 +30,22 @@ def grid_of(space: JointSpace) -> list[dict[str, Any]]:
         if not turns:
             return found
         turns[-1] += 1
+
+
+def _check_listed(space: JointSpace) -> None:
+    domains = {name: each for family in space.families for name, each in domains_of(space, family).items()}
+    ranges = {
+        name: f"{each.low:g} to {each.high:g}"
+        for name, each in domains.items()
+        if isinstance(each, FloatRange | IntRange) and each.low < each.high
+    }
+    if ranges:
+        first, (low, _, high) = next(iter(ranges)), next(iter(ranges.values())).partition(" to ")
+        named = ", ".join(f"space.{name} ({each})" for name, each in ranges.items())
+        raise InputError(
+            f"sampler grid: a grid needs listed values, but ranges are given for {named}; list those to try, for "
+            f"example space.{first}: [{low}, {high}]"
+        )
 
 
 class _Walk:
@@ -43,16 +62,7 @@ class _Walk:
         return choices[turn]
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        return float(_only(name, low, high))
+        return low
 
     def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
-        return int(_only(name, low, high))
-
-
-def _only(name: str, low: float, high: float) -> float:
-    if low < high:
-        raise InputError(
-            f"sampler grid: space.{name} is the range {low:g} to {high:g}, but a grid needs listed values; "
-            f"list those to try, for example [{low:g}, {high:g}]"
-        )
-    return low
+        return low

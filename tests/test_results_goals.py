@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from results.front import front_json, pareto_front
 from results.goals import Constraint, Goals, parse_constraint
 from results.journal import Journal
-from results.leaderboard import TrialRecord, incumbent, ranked, trials_of
+from results.leaderboard import TrialRecord, incumbent, ranked, trials_in, trials_of
 from results.run_folder import RunFolder
 from results.schema import Event, Measurement, Status, TrialEnd, TrialStart
 from search.cli import main
@@ -112,7 +112,7 @@ def test_results_show_the_front(tmp_path: Path, capsys):
     with Journal(run.measurements) as journal:
         for event in events([(0.7, 30.0), (0.6, 10.0), (0.5, 20.0)]):
             journal.append(event)
-    assert [row["latency_ms"] for row in front_json(run)] == [30.0, 10.0]
+    assert [row["latency_ms"] for row in front_json(trials_in([run]), run.goals())] == [30.0, 10.0]
     for arguments in (["results", str(run.path), "--json"], ["results", str(run.path)]):
         with pytest.raises(SystemExit) as end:
             main(arguments)
@@ -133,3 +133,28 @@ def test_different_goals_are_not_ranked_together(tmp_path: Path, capsys):
         main(["results", *paths])
     assert end.value.code == 2
     assert "searched for different things" in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_is_limited_is_shown_and_what_breaks_a_limit_is_marked(tmp_path: Path, capsys):
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    write_plan(validate_plan({"budget": {"trials": 3}, "constraints": ["latency_ms <= 20"]}, "test"), run.plan)
+    with Journal(run.measurements) as journal:
+        for event in events([(0.7, 30.0), (0.6, 10.0)]):
+            journal.append(event)
+
+    def printed(*arguments: str) -> str:
+        with pytest.raises(SystemExit) as end:
+            main([*arguments, str(run.path)])
+        assert end.value.code == 0
+        return capsys.readouterr().out
+
+    shown = printed("results")
+    rows = [line.split() for line in shown.splitlines() if "svm" in line]
+    assert [(row[0], "FINISHED*" in row, row[-2]) for row in rows] == [("1", False, "10"), ("0", True, "30")]
+    assert "* breaks a constraint" in shown
+    found = json.loads(printed("results", "--json"))
+    assert [trial["latency_ms"] for trial in found["trials"]] == [10.0, 30.0]
+    assert found["incumbent"]["trial"] == 1
+    assert "0.6000, latency_ms 10" in printed("status")
+    assert "latency_ms" in printed("results", "--table", "curves", "--json")

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from finished_run import TINY, add_trial, make_run
 from rich.console import Console
+from sklearn.metrics import f1_score
 
 from results.artifact import load_artifact
 from results.comparison import Rules
@@ -231,6 +232,39 @@ def test_an_ensemble_is_compared_with_the_winner(four, cache):
     assert low <= found["gain"] <= high
     assert 0 <= found["mcnemar_p"] <= 1
     assert "ensemble of trial" in shown(select(four, cache, Rules(ensemble=True)))
+
+
+def change_plan(run, **fields):
+    run.plan.write_text(yaml.safe_dump(yaml.safe_load(run.plan.read_text()) | fields))
+
+
+def test_several_candidates_go_by_the_objective_or_are_refused(four, cache):
+    change_plan(four, objectives=["val_log_loss"])
+    assert select(four, cache)["winner"]["trial"] in range(4)
+    shutil.rmtree(four.selection)
+    with pytest.raises(InputError, match="searched for val_log_loss, but candidates are compared by val_accuracy or"):
+        select(four, cache, Rules(top=2))
+    change_plan(four, objectives=["val_macro_f1"])
+    found = select(four, cache, Rules(top=4))
+    best = max(found["candidates"], key=lambda row: row["val_macro_f1_mean"])
+    assert best["val_macro_f1_mean"] == next(
+        row["val_macro_f1_mean"] for row in found["candidates"] if row["trial"] == found["leader"]
+    )
+    labels = load_training(four.data_spec(), cache).validation.labels
+    for row in found["candidates"]:
+        predicted = kept(four, row["trial"]).argmax(axis=1)
+        assert row["val_macro_f1_mean"] == pytest.approx(f1_score(labels, predicted, average="macro"))
+
+
+def test_an_ensemble_keeps_to_the_latency_that_the_plan_allows(four, cache):
+    change_plan(four, constraints=["latency_ms <= 1000"])
+    lines = [json.loads(line) for line in four.measurements.read_text().splitlines()]
+    timed = [{**line, "latency_ms": 1.0} if line["kind"] == "measurement" else line for line in lines]
+    four.measurements.write_text("".join(json.dumps(line) + "\n" for line in timed))
+    assert 0 < select(four, cache, Rules(ensemble=True))["ensemble"]["milliseconds"] <= 1000
+    shutil.rmtree(four.selection)
+    with pytest.raises(InputError, match="an ensemble within 1e-06 ms"):
+        select(four, cache, Rules(ensemble=True, latency=1e-6))
 
 
 def test_a_cheaper_equal_wins_and_counts_until_another_trial_finishes(tmp_path, cache):

@@ -12,6 +12,7 @@ from results.schema import Event, SessionStart, Status, TrialEnd, TrialStart
 from search.budget import Spend
 from search.limits import MOST_FAILURES, searching_seconds
 from search.progress import Progress
+from search.scheduler import Verdict
 from search.simulation import simulate
 from spaces.errors import InputError
 from spaces.family import Family
@@ -71,6 +72,19 @@ def test_patience_counts_trials_that_all_fail(tmp_path):
     while (assignment := engine.suggest()) is not None:
         engine.report({"trial": assignment.trial, "failed": "test"})
     assert len(engine.trials) == 3
+
+
+def test_trials_of_one_family_that_fail_do_not_end_a_search_while_another_trains(tmp_path):
+    engine = Run(tmp_path, plan_of(space={"families": ["svm", "resnet"]}, budget={"trials": 99}), gpus=1).session()
+    (network,) = [trial for trial in (engine.suggest(), engine.suggest()) if trial.config.family == "resnet"]
+    for _ in range(2 * MOST_FAILURES):
+        for record in engine.running:
+            if record.family is Family.SVM:
+                engine.report({"trial": record.trial, "failed": "no such file"})
+        assert not engine.has_given_up
+        assert engine.suggest().config.family == "svm"
+    engine.report({"trial": network.trial, "failed": "no such file"})
+    assert engine.has_given_up
 
 
 def test_a_search_in_which_trial_after_trial_fails_ends_and_can_be_resumed(tmp_path):
@@ -152,6 +166,30 @@ def test_the_target_ends_a_search(tmp_path):
     assert engine.incumbent is not None
     assert engine.incumbent.val_accuracy >= 0.5
     assert len(engine.trials) < 100
+
+
+@pytest.mark.parametrize(("target", "is_met"), [(20.0, True), (5.0, False)])
+def test_the_target_is_of_the_first_objective(tmp_path, target, is_met):
+    plan = plan_of(objectives=["latency_ms", "val_accuracy"], budget={"trials": 9, "target": target})
+    engine = Run(tmp_path, plan, concurrency=1).session()
+    number = engine.suggest().trial
+    for fidelity in (1, 3, 9, 27):
+        assert not engine.is_over
+        engine.report({**report(number, fidelity, 0.9), "latency_ms": 10.0, "model_mb": 1.0})
+    assert engine.is_over is is_met
+
+
+@pytest.mark.parametrize(
+    ("limit", "goes_on"), [({}, True), ({"cpu_seconds": 60}, False), ({"cpu_seconds": 6000}, True)]
+)
+def test_where_few_means_are_left_a_margin_is_learned_from_cheap_trials_alone(tmp_path, limit, goes_on):
+    space = {"families": ["svm"]}
+    engine = Run(tmp_path, plan_of(space=space, budget={"trials": 100, **limit}), concurrency=1).session()
+    for value in (0.7, 0.4):
+        number = engine.suggest().trial
+        verdict = engine.report({**report(number, 1, value), "total_seconds": 20.0})
+        engine.end(number, Status.STOPPED)
+    assert (verdict is Verdict.GO_ON) is goes_on
 
 
 def test_seconds_after_the_last_report_count(tmp_path):

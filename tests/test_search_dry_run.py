@@ -57,6 +57,29 @@ def test_what_fits_at_once():
         outline(plan, {"CPU": 1.0, "GPU": 1.0}, Path("unused"), 0)
 
 
+def test_what_a_strategy_has_is_told_and_no_more():
+    listed = {
+        "families": ["svm"],
+        "svm": {
+            "kernel": "linear",
+            "C": [0.1, 1.0],
+            "class_weight": "none",
+            "features": {"kind": "pixels", "contrast": "none", "pca": 0, "mirror": False, "flip": False},
+        },
+    }
+
+    def told(**fields: Any) -> str:
+        plan = validate_plan({"budget": {"trials": 5}, **fields}, "test")
+        console = Console(file=io.StringIO(), width=200)
+        console.print(outline_text(outline(plan, {"CPU": 2.0, "GPU": 0.0}, Path("unused"), 0)))
+        return console.file.getvalue()
+
+    assert "scheduler  hyperband, eta 3, margin learned" in told(scheduler="hyperband")
+    assert "scheduler  median\n" in "\n".join(line.rstrip() for line in told(scheduler="median").splitlines())
+    assert "start-up" not in told(sampler="grid", space=listed)
+    assert "10 start-up trials, the first 3 known to be good" in told()
+
+
 def test_a_dry_run_of_a_runs_plan(tmp_path: Path, capsys, monkeypatch):
     run = run_of_three(tmp_path / "mine-20260102-030405")
     monkeypatch.chdir(tmp_path)

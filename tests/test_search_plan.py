@@ -56,6 +56,8 @@ def test_settings_reach_every_depth(plan_file):
         ("budget: {trials: many}", "budget.trials: input should be a valid integer"),
         ("budget: {trials: 0}", "budget.trials: input should be greater than or equal to 1 (received 0)"),
         ("budget: {target: 0.7}", "budget: a search needs an end"),
+        ("budget: {trials: 5, target: 1.5}", "budget.target: val_accuracy allows 1 at most; received 1.5"),
+        ("budget: {trials: 5}\nmargin: 0.7", "margin: val_accuracy allows 0.5 at most; received 0.7"),
         ("seed: 1", "budget: field required"),
         ("budget: {trials: 5}\nfidelity: {maximum: 26}", "maximum must be a power of eta"),
         ("budget: {trials: 5}\nspace: {svm: {C: {low: 0, high: 1}}}", "space.svm: C allows 0.0, but"),

@@ -210,7 +210,8 @@ def test_a_grid_that_may_end_early_is_a_fair_sample(strategy):
 
 
 def test_a_grid_needs_listed_values():
-    with pytest.raises(InputError, match=r"space.svm.C is the range 0.03 to 100, but a grid needs listed values"):
+    named = r"given for space.svm.C \(0.03 to 100\), .*space.forest.depth .*; list those .* space.svm.C: \[0.03, 100\]"
+    with pytest.raises(InputError, match=named):
         plan_of(sampler="grid")
 
 
@@ -287,6 +288,13 @@ def test_earlier_trials_stand_at_the_head_of_the_study_and_the_best_is_tried_fir
     assert [trial.user_attrs.get("earlier") for trial in study[:3]] == [True, True, None]
     assert study[2].params["svm.kernel"] == "rbf"
     assert study[0].intermediate_values == {0: 0.7}
+
+
+def test_earlier_trials_take_start_up_trials_of_their_own_families_alone():
+    plan = plan_of(startup_trials=9, known_points=False)
+    searcher = Searcher(None, plan, (), [earlier("rbf", 0.7) for _ in range(40)])
+    families = [searcher.ask()[1].family for _ in range(6)]
+    assert families == ["forest", "resnet"] * 3
 
 
 def test_where_a_gpu_is_idle_a_family_that_uses_it_comes_next(tmp_path):

@@ -91,6 +91,26 @@ def test_start_up_may_be_longer_than_the_window_and_ends():
     assert sum(trial.params["family"] == "svm" for trial in study.trials[-40:]) > 30
 
 
+def test_a_paused_trial_that_breaks_a_constraint_teaches_so():
+    sampler = WindowedTPE(seed=0, startup_trials=1)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    for value in (0.6, 0.5):
+        trial = study.ask()
+        objective(trial)
+        trial.report(value, 1)
+    sampler.pause(0, {"val_accuracy >= 0.9": 0.3})
+    sampler.pause(1, {"val_accuracy >= 0.9": -0.1})
+    shown = sampler._trials(study)
+    assert [(each.state, each.constraints) for each in shown] == [
+        (TrialState.PRUNED, {"val_accuracy >= 0.9": 0.3}),
+        (TrialState.PRUNED, {"val_accuracy >= 0.9": -0.1}),
+    ]
+    assert window(shown, ranks := {}) == shown
+    assert ranks[0] < ranks[1]
+    sampler.pause(0, None)
+    assert sampler._trials(study)[0].state is TrialState.RUNNING
+
+
 def test_stopped_trials_teach_it_the_parameters_of_their_family():
     study = optuna.create_study(direction="maximize", sampler=WindowedTPE(seed=0, startup_trials=5))
     for number in range(20):
@@ -130,12 +150,12 @@ def test_a_paused_trial_teaches_as_a_stopped_one_does():
     for number in range(60):
         trial = study.ask()
         trial.report(objective(trial), 1)
-        sampler.pause(trial.number, is_paused=True)
+        sampler.pause(trial.number, {})
         if number >= 30 and "svm.x" in trial.params:
             distances.append(abs(trial.params["svm.x"] - 0.3))
     assert len(distances) > 15
     assert sorted(distances)[len(distances) // 2] < 0.15
-    sampler.pause(0, is_paused=False)
+    sampler.pause(0, None)
     assert {trial.state for trial in study.trials} == {TrialState.RUNNING}
 
 
@@ -152,9 +172,9 @@ def test_a_trial_that_went_on_after_a_pause_ranks_by_its_end():
 
     promoted = begin()
     promoted.report(-1.0, 1)
-    sampler.pause(promoted.number, is_paused=True)
+    sampler.pause(promoted.number, {})
     begin()  # TPE sees the paused one, last of all
-    sampler.pause(promoted.number, is_paused=False)
+    sampler.pause(promoted.number, None)
     for _ in range(2 * (BEST + LATEST)):
         trial = begin()
         trial.report(0.0, 3)

@@ -4,11 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
+from optuna.trial import TrialState
 from recorded_run import run_of_three
+from rich.console import Console
 
 from results.run_folder import RunFolder
 from results.schema import Status
+from search.dry_run import outline
 from search.plan import Plan, validate_plan
+from search.run import start
 from search.searcher import Searcher
 from search.warm_start import BELOW_ALL, earlier_trials
 from spaces.errors import InputError
@@ -133,3 +137,28 @@ def test_what_several_earlier_runs_found_best_is_tried_once(tmp_path):
     given = plan.model_copy(update={"points": (best.config,)})
     assert Searcher(None, given, (), found)._points[0] == Searcher(None, plan, (), found)._points[0]
     assert len(Searcher(None, given, (), found)._points) == len(once._points)
+
+
+def test_with_several_objectives_what_an_alike_run_finished_keeps_its_values(tmp_path):
+    run = run_on(tmp_path / "old", DATA)
+    lines = [json.loads(line) for line in run.measurements.read_text().splitlines()]
+    timed = [{**line, "latency_ms": 30.0} if line["kind"] == "measurement" else line for line in lines]
+    run.measurements.write_text("".join(json.dumps(line) + "\n" for line in timed))
+    plan = plan_from(run, objectives=["val_accuracy", "latency_ms"])
+    found, _ = earlier_trials(plan, new_run(tmp_path), "f", "s")
+    study = Searcher(None, plan, (), found)._study
+    assert [(trial.state, trial.values) for trial in study.trials] == [
+        (TrialState.COMPLETE, [0.5, 30.0]),
+        (TrialState.PRUNED, None),
+        (TrialState.PRUNED, None),
+    ]
+
+
+def test_a_run_that_is_not_there_is_told_before_the_data_are_read(tmp_path, monkeypatch):
+    plan = validate_plan({"budget": {"trials": 9}, "warm_start": [str(tmp_path / "nowhere")]}, "test")
+    monkeypatch.setattr("search.run.load_training", lambda *_: pytest.fail("the data were read"))
+    with pytest.raises(InputError, match="nowhere: no run here"):
+        start(plan, RunFolder(tmp_path / "new"), tmp_path, Console(quiet=True))
+    with pytest.raises(InputError, match="nowhere: no run here"):
+        outline(plan, {"CPU": 2.0, "GPU": 0.0}, tmp_path, 0)
+    assert not (tmp_path / "new").exists()

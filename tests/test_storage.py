@@ -100,9 +100,16 @@ def test_a_file_made_anew_replaces_its_segments_and_whole_files_are_rewritten(ur
     assert not later.study.exists()
     later.study.write_text("of a later session\n")
     later.push()
-    copy = RemoteRun(url, tmp_path / "another")
-    copy.pull()
-    assert copy.study.read_text() == "of a later session\n"
+    copies = [copy, RemoteRun(url, tmp_path / "another")]  # one has what lay there before
+    for each in copies:
+        each.pull()
+        assert each.study.read_text() == "of a later session\n"
+    with later.study.open("a") as study:
+        study.write("and more\n")
+    later.push()
+    for each in copies:
+        each.pull()
+        assert each.study.read_text() == "of a later session\nand more\n"
 
 
 def test_what_is_the_drivers_own_stays_with_it(url, tmp_path):

@@ -40,17 +40,21 @@ def score(labels: NDArray[Any], probabilities: NDArray[Any]) -> Scores:
         raise ValueError("a predicted probability is not finite")
     k = len(CLASSES)
     confusion = np.bincount(labels.astype(np.int64) * k + probabilities.argmax(axis=1), minlength=k * k).reshape(k, k)
-    true, predicted, hits = confusion.sum(axis=1), confusion.sum(axis=0), confusion.diagonal()
+    true, hits = confusion.sum(axis=1), confusion.diagonal()
     if (true == 0).any():
         raise ValueError(f"every class needs an image to be scored; counts are {true.tolist()}")
     recall = hits / true
-    f1 = 2 * hits / (true + predicted)
     picked = probabilities[np.arange(len(labels)), labels.astype(np.int64)].astype(np.float64)
     return Scores(
         accuracy=float(recall.mean()),
-        macro_f1=float(f1.mean()),
+        macro_f1=macro_f1(confusion),
         log_loss=float(-np.log(np.maximum(picked, 1e-12)).mean()),
         recall=(float(recall[0]), float(recall[1]), float(recall[2])),
         confusion=tuple((int(row[0]), int(row[1]), int(row[2])) for row in confusion),
         n=len(labels),
     )
+
+
+def macro_f1(confusion: NDArray[np.int64]) -> float:
+    """Mean of the F1 scores of the classes; `confusion` has counts, rows true class, columns predicted class."""
+    return float((2 * confusion.diagonal() / (confusion.sum(axis=1) + confusion.sum(axis=0))).mean())
