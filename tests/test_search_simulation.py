@@ -40,6 +40,8 @@ def drawn(plan: Plan, count: int) -> list[LearningCurve]:
         {"sampler": "random", "promotion": True},
         {"sampler": "random", "scheduler": "hyperband"},
         {"sampler": "random", "rungs": "seconds"},
+        pytest.param({"sampler": "random", "scheduler": "median"}, marks=pytest.mark.slow),
+        pytest.param({"sampler": "random", "scheduler": "none"}, marks=pytest.mark.slow),
         pytest.param({"sampler": "tpe"}, marks=pytest.mark.slow),
     ],
 )
@@ -49,7 +51,8 @@ def test_a_thousand_trials_take_seconds(strategy):
     records = trials_of(simulate(plan, SyntheticCurves(plan.fidelity).curve, CPUS))
     assert time.process_time() - began < (30 if strategy["sampler"] == "random" else 120)
     assert len(records) == 1000
-    assert {record.status for record in records} == {Status.FINISHED, Status.STOPPED}
+    stopped = set() if strategy.get("scheduler") == "none" else {Status.STOPPED}
+    assert {record.status for record in records} == {Status.FINISHED} | stopped
 
 
 @pytest.mark.slow
