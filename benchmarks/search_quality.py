@@ -163,7 +163,7 @@ def picture(found: dict[str, NDArray[np.float64]], moments: NDArray[np.float64],
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(8, 5))
-    for name in ("ours", *OTHERS):
+    for name in [name for name in ("ours", *OTHERS) if name in found]:
         low, middle, high = np.percentile(found[name], (25, 50, 75), axis=0)
         (line,) = axes.plot(moments, middle, label=name, linewidth=2.5 if name == "ours" else 1.2)
         axes.fill_between(moments, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
@@ -178,12 +178,19 @@ def picture(found: dict[str, NDArray[np.float64]], moments: NDArray[np.float64],
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
+def plan_for(settings: list[str], arguments: argparse.Namespace) -> Plan:
+    flags = {"budget.minutes": arguments.minutes, "budget.trials": None}
+    return read_plan(HERE / "search_quality.yaml", settings, flags)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--curves", type=Path, default=HERE / "curves.jsonl")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--minutes", type=float, default=5)
-    parser.add_argument("--only", nargs="*", help="strategies to run besides the four others")
+    parser.add_argument(
+        "--only", nargs="+", choices=list(OURS), default=list(OURS), help="strategies to run besides the four others"
+    )
     parser.add_argument("--picture", type=Path)
     arguments = parser.parse_args()
     logging.getLogger("ray").setLevel(logging.ERROR)
@@ -194,12 +201,10 @@ def main() -> None:
     print(f"{len(curves)} recorded curves: {counts}; {arguments.seeds} seeds, {arguments.minutes:g} simulated minutes")
     moments = np.linspace(0, 60 * arguments.minutes, MOMENTS + 1)[1:]
     found = {}
-    for name, settings in OURS.items():
-        if not arguments.only or name in arguments.only:
-            flags = {"budget.minutes": arguments.minutes, "budget.trials": None}
-            plan = read_plan(HERE / "search_quality.yaml", settings, flags)
-            found[name] = curves_of(lambda each: ours(each, table), plan, arguments.seeds, moments)
-            show(name, found[name])
+    for name in arguments.only:
+        found[name] = curves_of(partial(ours, table=table), plan_for(OURS[name], arguments), arguments.seeds, moments)
+        show(name, found[name])
+    plan = plan_for([], arguments)
     for name, (sampler, stops) in OTHERS.items():
         search = partial(others, table=table, sampler=sampler, stops=stops)
         found[name] = curves_of(search, plan, arguments.seeds, moments)
@@ -208,7 +213,8 @@ def main() -> None:
         if name not in OTHERS:
             for other in (STOCK, RANDOM):
                 taken = time_to(each, float(np.median(found[other][:, -1])), moments) / moments[-1]
-                print(f"{name} reaches the final median of {other} in {taken:.2f} of its time")
+                when = "never" if np.isnan(taken) else f"in {taken:.2f} of its time"
+                print(f"{name} reaches the final median of {other} {when}")
     if arguments.picture:
         picture(found, moments, arguments.picture)
 
