@@ -34,8 +34,8 @@ class Rules:
         seeds: How often each is refitted; with 0 the run's own validation figures decide.
         splits: Whether each refit has a split of training and validation of its own; otherwise all have the run's.
         ensemble: Whether an ensemble of all finished trials is chosen and compared with the winner, too.
-        latency: The most milliseconds that the ensemble may take for one face, one member after another, besides what
-            the run's constraints allow; None for no limit.
+        latency: The most milliseconds that the ensemble may take for one face, one member after another; None for what
+            the run's constraints allow.
     """
 
     top: int = 1
@@ -53,10 +53,10 @@ def compare(
     Returns:
         The number of the winning trial, and: `rules`; `candidates`, each with `trial`, `family`, `config`, `seconds`,
         `val_accuracy_mean`, `val_macro_f1_mean`, `val_accuracy_ci`, `seeds`, `splits`, `refitted`, `failed` and
-        `mcnemar_p` (against the leader); `leader` and `runner_up`, trials; `told_apart`, those that are right on
-        significantly more or fewer faces than it; `mcnemar_p`, of the winner against the runner-up; `optimism`;
-        `calibration`, `thresholds`, `val_recall` (by class) and `recall_by_emotion` of the winner on validation;
-        `ensemble`, None unless the rules ask for it.
+        `mcnemar_p` (against the leader); `measure`, by which they are ranked; `leader` and `runner_up`, trials;
+        `told_apart`, those that are right on significantly more or fewer faces than it; `mcnemar_p`, of the winner
+        against the runner-up; `optimism`; `calibration`, `thresholds`, `val_recall` (by class) and
+        `recall_by_emotion` of the winner on validation; `ensemble`, None unless the rules ask for it.
 
     Raises:
         InputError: If several candidates are to be compared, but the run was searched for neither accuracy nor
@@ -66,7 +66,7 @@ def compare(
     if rules.top > 1 and goal not in SHARES:
         raise InputError(
             f"{run.location}: was searched for {goal}, but candidates are compared by {' or '.join(sorted(SHARES))}; "
-            "without --top the best trial is selected"
+            "--top 1 selects the best trial"
         )
     data = load_training(run.data_spec(), cache)
     run.check_data(data)
@@ -139,8 +139,9 @@ def _chosen(run: RunFolder, rows: list[dict[str, Any]], right: list[NDArray[np.b
     places = [place for place, row in enumerate(rows) if row["failed"] is None]
     if not places:
         raise InputError(f"{run.location}: every candidate failed when it was refitted; the first: {rows[0]['failed']}")
-    goal = run.goals().objectives[0]
-    measure = goal if goal in SHARES else "val_accuracy"  # there is one candidate alone then
+    measure = run.goals().objectives[0]
+    if measure not in SHARES:  # there is one candidate alone then
+        measure = "val_accuracy"
     choice = choose(
         [rows[place][f"{measure}_mean"] for place in places],
         [rows[place]["seconds"] for place in places],
@@ -152,6 +153,7 @@ def _chosen(run: RunFolder, rows: list[dict[str, Any]], right: list[NDArray[np.b
     return places[choice.winner], {
         "leader": trials[choice.leader],
         "runner_up": None if choice.runner_up is None else trials[choice.runner_up],
+        "measure": measure,
         "told_apart": [trial for trial, apart in zip(trials, choice.told_apart, strict=True) if apart],
         "mcnemar_p": choice.p_value,
     }
@@ -165,9 +167,9 @@ def _optimism(faces: Faces, correct: NDArray[np.bool_]) -> dict[str, Any]:
 
 
 def _latency(run: RunFolder, rules: Rules) -> float | None:
-    """The most milliseconds that an ensemble may take for one face: what the rules allow, and the run's constraints."""
+    """The most milliseconds that an ensemble may take for one face: by the rules, else by the run's constraints."""
     limits = [each.limit for each in run.goals().limits if each.measure == "latency_ms" and each.sign > 0]
-    return min([*limits, *([] if rules.latency is None else [rules.latency])], default=None)
+    return min(limits, default=None) if rules.latency is None else rules.latency
 
 
 def _costs(
@@ -179,7 +181,8 @@ def _costs(
     each[places] = latencies(run, [finished[place] for place in places], faces.images)
     if each.min() > limit:
         raise InputError(
-            f"an ensemble within {limit:g} ms: the fastest of the trials that may enter it takes {each.min():.2f} ms"
+            f"an ensemble within {limit:g} ms (by --latency, or else the plan's constraint): the fastest of the trials "
+            f"that may enter it takes {each.min():.2f} ms here"
         )
     # a fold that ranks the trials otherwise may only choose among those that were timed
     return Costs(each, limit)

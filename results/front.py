@@ -33,9 +33,10 @@ def pareto_front(records: Iterable[TrialRecord], goals: Goals) -> list[TrialReco
     return [record for _, record in sorted(undefeated, key=lambda pair: ([-each for each in pair[0]], pair[1].trial))]
 
 
-def front_json(records: Iterable[TrialRecord], goals: Goals) -> list[dict[str, Any]]:
+def front_json(records: Iterable[TrialRecord], goals: Goals, is_run_told: bool = False) -> list[dict[str, Any]]:
     """The Pareto front of a run's `records`, each trial with all objectives, as `results --json` prints it."""
-    return [record_json(record, goals) for record in pareto_front(records, goals)]
+    front = pareto_front(records, goals)
+    return [record_json(record, goals) | ({"run": record.run} if is_run_told else {}) for record in front]
 
 
 def front_table(records: Iterable[TrialRecord], goals: Goals) -> Table:

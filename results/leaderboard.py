@@ -34,7 +34,7 @@ COLUMNS = (
 )
 
 BREAKS = "breaks_limits"
-"""The column that says, where there are constraints, whether a trial breaks one."""
+"""The column or key that says, where there are constraints, whether a trial breaks one."""
 
 ACCURACY = Goals()
 
@@ -182,7 +182,8 @@ def _last(record: TrialRecord, name: str) -> Any:
 def record_json(record: TrialRecord, goals: Goals = ACCURACY) -> dict[str, Any]:
     """The keys by which programs know a trial, and what else `goals` speak of."""
     values = {column: getattr(record, column) for column in COLUMNS if column not in ("run", "val_log_loss")}
-    return values | {name: _last(record, name) for name in goals.measures if name not in values}
+    values |= {name: _last(record, name) for name in goals.measures if name not in values}
+    return values | ({BREAKS: not _may_win(record, goals)} if goals.constraints else {})
 
 
 def figures(trial: Mapping[str, Any], goals: Goals) -> str:
@@ -247,8 +248,8 @@ def write_csv(board: pd.DataFrame, path: Path) -> None:
     partial.replace(path)
 
 
-def table(board: pd.DataFrame, top: int = 20) -> Table:
-    """The first `top` rows of a leaderboard for people; the incumbent is bold.
+def table(board: pd.DataFrame, top: int = 20, goals: Goals = ACCURACY) -> Table:
+    """The first `top` rows of a leaderboard for people, with all that `goals` speak of; the incumbent is bold.
 
     Raises:
         InputError: If a config is none of any family.
@@ -260,7 +261,7 @@ def table(board: pd.DataFrame, top: int = 20) -> Table:
         view.caption = "* breaks a constraint"
     for name in ("run", "trial", "family", "config", "status") if several else ("trial", "family", "config", "status"):
         view.add_column(name)
-    more = [name for name in board.columns if name not in (*COLUMNS, BREAKS)]
+    more = [name for name in goals.measures if name not in ("val_accuracy", "val_macro_f1")]
     for name in ("fidelity", "accuracy", "macro-F1", *more, "seconds"):
         view.add_column(name, justify="right")
     for place, row in enumerate(board.head(top).to_dict("records")):

@@ -124,10 +124,11 @@ def _selection(facts: Facts) -> dict[str, Any] | None:
     if facts.selection is None:
         return None
     compared = facts.selection.compared
+    measure = compared.get("measure")  # earlier versions did not say
     return {
         "reasons": reasons(facts.selection.winner, compared),
         "candidates": [
-            (row["trial"] == facts.selection.winner, candidate_cells(row)) for row in compared["candidates"]
+            (row["trial"] == facts.selection.winner, candidate_cells(row, measure)) for row in compared["candidates"]
         ],
         "ensemble": ensemble_lines(compared["ensemble"]),
     }

@@ -65,14 +65,15 @@ def families_of(records: Sequence[TrialRecord]) -> list[Family]:
 
 def anytime(facts: Facts) -> Markup | None:
     """The best validation accuracy at full fidelity by seconds of searching; None while there is none."""
-    records = {record.trial: record for record in facts.records}
+    records, goals = {record.trial: record for record in facts.records}, facts.run.goals()
     x: list[float] = []
     y: list[float] = []
     trials: list[int] = []
     for event, seconds in zip(facts.events, facts.seconds, strict=True):
         if isinstance(event, TrialEnd) and event.status is Status.FINISHED:
             accuracy = records[event.trial].val_accuracy
-            if accuracy is not None and (not y or accuracy > y[-1]):
+            may_win = goals.are_kept_by(records[event.trial].measurements[-1])
+            if accuracy is not None and may_win and (not y or accuracy > y[-1]):
                 x.append(round(seconds / 60, 3))
                 y.append(accuracy)
                 trials.append(event.trial)

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from results.comparison import Rules, compare
-from results.goals import Goals
+from results.goals import Goals, Objective
 from results.journal import LineWriter
 from results.leaderboard import TrialRecord, ranked, record_json, trials_in
 from results.readings import READING, read_test, reading_for, readings_of
@@ -31,6 +31,7 @@ class Selection(BaseModel):
         finished: The checkpoints of the trials that had finished by then, sorted.
         winner: The trial that won.
         compared: What `compare` returned.
+        objective: The run's first objective, by which it went; earlier versions went by accuracy and did not say.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,6 +40,7 @@ class Selection(BaseModel):
     finished: tuple[str, ...]
     winner: int
     compared: dict[str, Any]
+    objective: Objective = "val_accuracy"
 
 
 def select(
@@ -67,10 +69,12 @@ def select(
 
 def _select(run: RunFolder, cache: Path, rules: Rules, say: Callable[[str], None]) -> dict[str, Any]:
     finished = _finished(run)
-    kept = _kept(run)
-    if kept is None or (kept.rules, kept.finished) != (rules, _checkpoints(finished)):
+    kept = _kept(run, finished)
+    goals, checkpoints = run.goals(), _checkpoints(finished)
+    if kept is None or kept.rules != rules:
         trial, compared = compare(run, finished, cache, rules, say)
-        kept = Selection(rules=rules, finished=_checkpoints(finished), winner=trial, compared=compared)
+        objective = goals.objectives[0]
+        kept = Selection(rules=rules, finished=checkpoints, winner=trial, compared=compared, objective=objective)
         write_whole(run.selection / "selection.json", kept.model_dump_json(indent=2))
     winner = next(record for record in finished if record.trial == kept.winner)
     readings = readings_of(run)
@@ -82,7 +86,7 @@ def _select(run: RunFolder, cache: Path, rules: Rules, say: Callable[[str], None
             record.append(reading)
         readings.append(reading)
     return {
-        "winner": record_json(winner),
+        "winner": record_json(winner, goals),
         "candidates": kept.compared["candidates"],
         "mcnemar_p": kept.compared["mcnemar_p"],
         "test": reading.test.model_dump(mode="json"),
@@ -100,8 +104,8 @@ def selected(run: RunFolder) -> TrialRecord:
         InputError: If no trial has reached full fidelity yet, or the record of the selection is damaged.
     """
     finished = _finished(run)
-    kept = _kept(run)
-    if kept is None or kept.finished != _checkpoints(finished):
+    kept = _kept(run, finished)
+    if kept is None:
         return finished[0]
     return next(record for record in finished if record.trial == kept.winner)
 
@@ -112,16 +116,14 @@ def last_rules(run: RunFolder) -> Rules | None:
     Raises:
         InputError: If no trial has finished, or the record of the selection is damaged.
     """
-    kept = _kept(run)
-    return kept.rules if kept is not None and kept.finished == _checkpoints(_finished(run)) else None
+    kept = _kept(run, _finished(run))
+    return None if kept is None else kept.rules
 
 
 def comparison_of(run: RunFolder, winner: TrialRecord) -> dict[str, Any] | None:
     """What the last selection compared if it chose `winner` and still holds, see `compare`, else None."""
-    kept = _kept(run)
-    if kept is None or kept.finished != _checkpoints(_finished(run)) or kept.winner != winner.trial:
-        return None
-    return kept.compared
+    kept = _kept(run, _finished(run))
+    return None if kept is None or kept.winner != winner.trial else kept.compared
 
 
 def selected_ensemble(run: RunFolder) -> tuple[list[TrialRecord], dict[str, Any]]:
@@ -131,8 +133,8 @@ def selected_ensemble(run: RunFolder) -> tuple[list[TrialRecord], dict[str, Any]
         InputError: If there is none, or further trials have finished since.
     """
     finished = _finished(run)
-    kept = _kept(run)
-    if kept is None or kept.compared.get("ensemble") is None or kept.finished != _checkpoints(finished):
+    kept = _kept(run, finished)
+    if kept is None or kept.compared.get("ensemble") is None:
         raise InputError(f"{run.path}: no ensemble of its finished trials; `fertune select RUN --ensemble` makes one")
     found: dict[str, Any] = kept.compared["ensemble"]
     by_trial = {record.trial: record for record in finished}
@@ -173,9 +175,14 @@ def _checkpoints(finished: Sequence[TrialRecord]) -> tuple[str, ...]:
     return tuple(sorted(record.measurements[-1].checkpoint for record in finished))
 
 
-def _kept(run: RunFolder) -> Selection | None:
+def _kept(run: RunFolder, finished: Sequence[TrialRecord]) -> Selection | None:
+    """What is kept of the last selection of `run`; None if there is none, or it does not hold for `finished`."""
     path = run.selection / "selection.json"
-    return read_form(Selection, path) if path.exists() else None
+    if not path.exists():
+        return None
+    kept = read_form(Selection, path)
+    holds = kept.finished == _checkpoints(finished) and kept.objective == run.goals().objectives[0]
+    return kept if holds else None
 
 
 def _warning(readings: int) -> str | None:

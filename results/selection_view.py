@@ -96,13 +96,18 @@ def _candidates(selection: dict[str, Any]) -> Table:
         table.add_column(name, justify="right")
     for row in selection["candidates"]:
         won = row["trial"] == selection["winner"]["trial"]
-        table.add_row(*candidate_cells(row), style="bold" if won else None)
+        table.add_row(*candidate_cells(row, selection.get("measure")), style="bold" if won else None)
     return table
 
 
-def candidate_cells(row: dict[str, Any]) -> list[str]:
-    """One of the candidates in words: trial, family, config, refits, accuracy with interval, p, seconds."""
+def candidate_cells(row: dict[str, Any], measure: str | None) -> list[str]:
+    """One of the candidates in words: trial, family, config, refits, accuracy with interval, p, seconds.
+
+    Where they are ranked by another `measure`, macro-F1, it stands beside the accuracy.
+    """
     accuracy = "failed" if row["failed"] else with_interval(row["val_accuracy_mean"], row["val_accuracy_ci"])
+    if measure == "val_macro_f1" and not row["failed"]:
+        accuracy += f", macro-F1 {row['val_macro_f1_mean']:.4f}"
     p_value = "-" if row["mcnemar_p"] is None else f"{row['mcnemar_p']:.2g}"
     refits = str(len(row["seeds"])) if row["refitted"] else "-"
     words = [str(row["trial"]), row["family"], describe(row["config"]), refits, accuracy, p_value]

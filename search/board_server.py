@@ -39,8 +39,10 @@ def served(location: str, port: int) -> Iterator[tuple[str, Callable[[], None]]]
             linked = Linked(Path(temporary, "shown"), copies.folder)
 
             def refresh() -> None:
-                copies.update()
-                linked.update()
+                try:
+                    copies.update()
+                finally:
+                    linked.update()
 
             linked.update()
             yield _launch(Path(temporary, "shown"), port), refresh
@@ -94,8 +96,14 @@ class Copies:
                 self._runs[name] = RemoteRun(join(self._storage.url, name), self.folder / name)
         if not self._runs:
             raise InputError(f"{self._storage.url}: no run here, and no folder of runs")
+        failed: InputError | None = None
         for run in self._runs.values():
-            run.pull()
+            try:
+                run.pull()
+            except InputError as error:  # the others are fetched all the same
+                failed = failed or error
+        if failed is not None:
+            raise failed
 
 
 class Linked:
@@ -136,7 +144,7 @@ def wait_until_interrupted(refresh: Callable[[], None], say: Callable[[str], obj
             try:
                 refresh()
                 complaint = ""
-            except InputError as error:
+            except (InputError, OSError) as error:
                 if complaint != (complaint := str(error)):
                     say(f"cannot look for what is new, trying again: {error}")
     except KeyboardInterrupt:

@@ -1,11 +1,12 @@
 """When a search ends, and what it has spent."""
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from results.goals import Goals
+from results.goals import MEASURES, Goals
 from results.leaderboard import ACCURACY, TrialRecord, incumbent
 
 
@@ -60,6 +61,16 @@ class Budget(BaseModel):
         return self
 
 
+def budget_text(limits: Mapping[str, float | None], goals: Goals) -> str:
+    """The limits of a dumped `Budget` for people; a target says what it is of, unless that is accuracy."""
+    parts = [f"{name} {limit:g}" for name, limit in limits.items() if limit is not None and name != "target"]
+    target, goal = limits["target"], goals.objectives[0]
+    if target is not None:
+        sign = ">=" if MEASURES[goal] else "<="
+        parts.insert(0, f"target {target:g}" if goal == "val_accuracy" else f"target {goal} {sign} {target:g}")
+    return ", ".join(parts)
+
+
 class Spend(NamedTuple):
     """What a run has spent.
 
@@ -90,8 +101,9 @@ class Spend(NamedTuple):
         """This and `seconds` of a trial that occupies the CPUs and GPUs `occupied`."""
         return Spend(self.cpu_seconds + seconds * occupied[0], self.gpu_seconds + seconds * occupied[1])
 
-    def seconds_left(self, budget: Budget, cpus: float, gpus: float) -> float:
-        """Seconds until `budget` allows no more while so many CPUs and GPUs are busy; infinite without a limit."""
+    def seconds_left(self, budget: Budget, busy: tuple[float, float]) -> float:
+        """Seconds until `budget` allows no more while so many CPUs and GPUs are `busy`; infinite without a limit."""
+        cpus, gpus = busy
         costs = cpus * (budget.cpu_price or 0.0) + gpus * (budget.gpu_price or 0.0)
         limits = [
             (budget.cpu_seconds, self.cpu_seconds, cpus),

@@ -255,8 +255,8 @@ def results(
             return
         values = leaderboard.results_json(folders, records) if json else {}
         if json and fronts:
-            values["front"] = [row for trials in fronts for row in front_json(trials, goals)]
-        board = leaderboard.table(leaderboard.frame(records, goals), top)
+            values["front"] = [row for trials in fronts for row in front_json(trials, goals, len(folders) > 1)]
+        board = leaderboard.table(leaderboard.frame(records, goals), top, goals)
         Output(json).show(values, Group(board, *(front_table(trials, goals) for trials in fronts)))
 
 

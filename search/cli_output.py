@@ -44,7 +44,7 @@ class Output:
 
         run = outcome.run.location
         if not self._as_json:
-            self.show(None, table(leaderboard([outcome.run])))
+            self.show(None, table(leaderboard([outcome.run]), goals=outcome.run.goals()))
         self.show(outcome.json(), Text(f"run {run}: {_counts(outcome)} in {outcome.seconds:.0f} s"))
         if outcome.interrupted:
             self.progress.print(f"interrupted; continue with: fertune resume {run}", soft_wrap=True)

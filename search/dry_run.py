@@ -8,6 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cluster.address import LOCAL
+from results.goals import Goals
+from search.budget import budget_text
 from search.plan import Plan
 from search.probes import estimate, estimate_lines
 from search.room import Room
@@ -41,9 +43,11 @@ def outline(plan: Plan, available: dict[str, float], cache: Path, probes: int) -
         InputError: If a family asks for more than there is, where the search is to run here; or the data, or an
             earlier run, cannot be read.
     """
-    check_earlier(plan)
-    # What a cluster has is not known here, so there nothing need fit.
-    room = Room(plan.resources, available, plan.space.families, grows=plan.cluster.address != LOCAL)
+    # What a cluster has is not known here, so there nothing need fit, or be found.
+    is_here = plan.cluster.address == LOCAL
+    if is_here:
+        check_earlier(plan)
+    room = Room(plan.resources, available, plan.space.families, grows=not is_here)
     resources = {}
     for family in plan.space.families:
         running: list[Family] = []
@@ -90,7 +94,7 @@ def outline_text(facts: dict[str, Any]) -> RenderableType:
         for parameter in parameters:
             table.add_row(parameter["name"], parameter["domain"], parameter["when"])
         table.add_section()
-    budget = ", ".join(f"{name} {value:g}" for name, value in facts["budget"].items() if value is not None)
+    goals = Goals(objectives=facts["objectives"], constraints=facts["constraints"])
     available = facts["available"]
     rule = f", eta {facts['eta']}, margin {facts['margin']}" + (", promotion" if facts["promotion"] else "")
     begin = f", first at {facts['first_seconds']:g} s" if facts["first_seconds"] else ""
@@ -99,8 +103,8 @@ def outline_text(facts: dict[str, Any]) -> RenderableType:
         f"sampler    {facts['sampler']}",
         f"scheduler  {facts['scheduler']}" + (rule if facts["scheduler"] in ("asha", "hyperband") else ""),
         f"rungs      {', '.join(str(rung) for rung in facts['rungs'])} ({facts['rungs_of']}{begin})",
-        f"goals      {', '.join([*facts['objectives'], *facts['constraints']])}",
-        f"budget     {budget}",
+        f"goals      {goals.describe()}",
+        f"budget     {budget_text(facts['budget'], goals)}",
         f"machine    {available['CPU']:g} CPUs, {available['GPU']:g} GPUs: at most {facts['at_once']} trials at once",
     ]
     if facts["address"] != LOCAL:
@@ -123,4 +127,4 @@ def _startup(facts: dict[str, Any]) -> str:
     if facts["sampler"] == "grid":
         return "the configs of the grid"
     known = f"{facts['startup_trials']} start-up trials, the first {len(facts['known_points'])} known to be good"
-    return f"{known}, less one for each trial that earlier runs teach" if facts["warm_start"] else known
+    return f"{known}, fewer of families that earlier runs tried" if facts["warm_start"] else known

@@ -117,7 +117,7 @@ class Engine:
     @property
     def has_given_up(self) -> bool:
         """Whether the session ends because trial after trial fails."""
-        return self._failures.are_all(self._lineup.live)
+        return self._failures.are_all(self._lineup.begun)
 
     @property
     def running(self) -> list[TrialRecord]:
@@ -280,7 +280,7 @@ class Engine:
         self._lineup.free(number)
         self._scheduler.leave(number)
         if status is Status.FAILED:
-            self._failures.add(self._lineup.live)
+            self._failures.add(self._lineup.begun)
         self._searcher.tell(number, status)
         self._emit(TrialEnd(trial=number, time=self._clock(), status=status, reason=reason))
 

@@ -20,17 +20,17 @@ class Failures:
         self._older: frozenset[int] = frozenset()
 
     def add(self, running: Iterable[int]) -> None:
-        """A trial failed; `running` are those that had a worker then."""
-        if not self._count:
-            self._older = frozenset(running)
+        """A trial failed; `running` are those that have or wait for a worker now."""
         self._count += 1
+        if self._count <= MOST_FAILURES:
+            self._older = frozenset(running)
 
     def clear(self) -> None:
         """A trial measured something: whatever failed before, trials can work."""
         self._count = 0
 
     def are_all(self, running: Iterable[int]) -> bool:
-        """Whether the next trials would fail, too: of `running` none began before the first of so many failures."""
+        """Whether the next would fail, too: so many did, and of what had begun by then nothing is `running` still."""
         return self._count >= MOST_FAILURES and self._older.isdisjoint(running)
 
 
@@ -49,7 +49,7 @@ class Limits:
         Args:
             plan: Its budget says what the search may take, its goals what the budget's target means.
             ledger: What it has taken.
-            room: How many CPUs and GPUs it takes at once.
+            room: What trials occupy at once.
             past: The events of earlier sessions, whose seconds count.
             clock: Gives the time, in seconds.
         """
@@ -73,9 +73,8 @@ class Limits:
 
     @property
     def seconds_to_go(self) -> float:
-        """Seconds until time or means are gone, all that there is being busy; infinite without a limit."""
-        by_means = self._ledger.spend.seconds_left(self._budget, self._room.cpus, self._room.gpus)
-        return min(self.seconds_left, by_means)
+        """Seconds until time or means are gone while as much as can be is busy; infinite without a limit."""
+        return min(self.seconds_left, self._ledger.spend.seconds_left(self._budget, self._room.busiest))
 
     @property
     def are_reached(self) -> bool:

@@ -34,6 +34,11 @@ class Lineup:
         return [self._family(number) for number in self.live]
 
     @property
+    def begun(self) -> set[int]:
+        """Those that have a worker or wait for one."""
+        return self.live | set(self.waiting)
+
+    @property
     def is_full(self) -> bool:
         """Whether no further trial fits."""
         return self._room.is_full(self._running)

@@ -75,6 +75,16 @@ class Room:
         least = min(shape.gpus for shape in shapes)
         return min(by_cpus, int(self.gpus / least + _TOLERANCE)) if least else by_cpus
 
+    @property
+    def busiest(self) -> Shape:
+        """What trials occupy at once at the most: as many as fit, those that take the most GPUs and CPUs first."""
+        running: list[Family] = []
+        for family in sorted(self._families, key=lambda each: self._shapes[each][::-1], reverse=True):
+            while self.fits(family, running):
+                running.append(family)
+        shapes = [self._shapes[family] for family in running]
+        return Shape(sum(shape.cpus for shape in shapes), sum(shape.gpus for shape in shapes))
+
     def shape(self, family: Family) -> Shape:
         """What a trial of `family` occupies; equal shapes share warm workers."""
         return self._shapes[family]

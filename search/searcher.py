@@ -64,7 +64,8 @@ class Searcher:
             plan: Its points come first, then its start-up trials, of which known points are the first, then what its
                 sampler suggests; its seed fixes the suggestions (exactly so only when trials run one at a time).
             past: The trials of earlier sessions of the run, numbered 0, 1, 2 .. in order.
-            earlier: Trials of other runs; the best ones are tried first, and each takes the place of a start-up trial.
+            earlier: Trials of other runs; the best ones are tried first, and each takes the place of a start-up trial
+                of its family.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)

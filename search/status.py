@@ -12,7 +12,7 @@ from results.leaderboard import figures, record_json
 from results.run_folder import RunFolder
 from results.schema import Status
 from results.sharing import Shared, shared
-from search.budget import Budget, Spend
+from search.budget import Budget, Spend, budget_text
 from search.ledger import Ledger
 from search.limits import searching_seconds
 from search.place import is_driven
@@ -51,7 +51,6 @@ def status_of(run: RunFolder) -> dict[str, Any]:
 
 def status_text(info: dict[str, Any]) -> Text:
     """`status_of` for people."""
-    budget = ", ".join(f"{name} {value:g}" for name, value in info["budget"].items() if value is not None)
     best = info["incumbent"]
     goals = Goals(objectives=info["objectives"], constraints=info["constraints"])
     leader = f"none at full fidelity yet{goals.within}"
@@ -63,7 +62,7 @@ def status_text(info: dict[str, Any]) -> Text:
     counts = f"{info['finished']} finished, {info['stopped']} stopped, {info['failed']} failed"
     return Text(
         f"run       {info['run']} ({'being searched' if info['active'] else 'not being searched'})\n"
-        f"budget    {budget}\n"
+        f"budget    {budget_text(info['budget'], goals)}\n"
         f"trials    {info['trials']}: {counts}, {info['running']} {unfinished}\n"
         f"time      {info['seconds']:.0f} s\n"
         f"spent     {spent}\n"

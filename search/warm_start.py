@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
@@ -15,6 +16,7 @@ from spaces.errors import InputError
 from spaces.points import point_of
 from trainables.data.faceset import CLASSES
 from trainables.data.spec import ProtocolSpec
+from trainables.storage import Storage, is_url
 
 # A fidelity below every rung: what was measured there compares with nothing that this run measures itself.
 BELOW_ALL = 0
@@ -82,11 +84,13 @@ def check_earlier(plan: Plan) -> None:
     """Make sure that the runs from which `plan` is to learn are there, before anything that takes time.
 
     Raises:
-        InputError: If one is not, or its plan cannot be read.
+        InputError: If one is not.
     """
     for location in plan.warm_start:
-        with open_run(location) as earlier:
-            earlier.goals()
+        if not is_url(location):
+            RunFolder.existing(Path(location))
+        elif not Storage(location).exists("plan.yaml"):
+            raise InputError(f"{location}: no run here")
 
 
 def _learned_from(plan: Plan, earlier: RunFolder, fingerprint: str, split: str) -> tuple[list[EarlierTrial], str]:

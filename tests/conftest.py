@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command_line import CommandLine, command_line
+from command_line import CommandLine, command_line, wait_until
+
+from cluster.session import session
 
 ROOT = Path(__file__).resolve().parent.parent
-# What a test module imports that starts processes of its own: Ray's, a server's.
-STARTS_PROCESSES = {"CommandLine", "wait_until", "session"}
+# What a test module imports to start processes of its own, or wait for them: Ray's, a server's.
+STARTS_PROCESSES = (CommandLine, wait_until, session)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -19,7 +21,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     for item in items:
         module = item.getparent(pytest.Module)
-        does = module is not None and STARTS_PROCESSES & vars(module.obj).keys()
+        imported = [] if module is None else vars(module.obj).values()
+        does = any(value is each for value in imported for each in STARTS_PROCESSES)
         item.add_marker(pytest.mark.xdist_group("processes" if does else item.path.stem))
 
 

@@ -155,6 +155,7 @@ def test_what_is_limited_is_shown_and_what_breaks_a_limit_is_marked(tmp_path: Pa
     assert "* breaks a constraint" in shown
     found = json.loads(printed("results", "--json"))
     assert [trial["latency_ms"] for trial in found["trials"]] == [10.0, 30.0]
+    assert [trial["breaks_limits"] for trial in found["trials"]] == [False, True]
     assert found["incumbent"]["trial"] == 1
     assert "0.6000, latency_ms 10" in printed("status")
     assert "latency_ms" in printed("results", "--table", "curves", "--json")

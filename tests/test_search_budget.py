@@ -1,6 +1,7 @@
 """When a search ends, and what it counts towards that."""
 
 import io
+import math
 import time
 
 import pytest
@@ -11,6 +12,7 @@ from results.leaderboard import trials_of
 from results.schema import Event, SessionStart, Status, TrialEnd, TrialStart
 from search.budget import Spend
 from search.limits import MOST_FAILURES, searching_seconds
+from search.lineup import MAX_WAITING
 from search.progress import Progress
 from search.scheduler import Verdict
 from search.simulation import simulate
@@ -74,6 +76,34 @@ def test_patience_counts_trials_that_all_fail(tmp_path):
     assert len(engine.trials) == 3
 
 
+def test_means_last_as_long_as_what_fits_at_once_takes_them(tmp_path):
+    def seconds(space: list[str], resources: dict[str, dict[str, int]], **budget: float) -> float:
+        plan = plan_of(space={"families": space}, resources=resources, budget={"trials": 9, **budget})
+        return Run(tmp_path, plan, concurrency=64, gpus=2).session()._limits.seconds_to_go
+
+    assert seconds(["resnet"], {"resnet": {"cpus": 1, "gpus": 1}}, cpu_seconds=6400) == 3200
+    assert seconds(["svm"], {"svm": {"cpus": 4}}, cpu_seconds=6400) == 100
+    assert seconds(["svm"], {}, cost=64, cpu_price=1, gpu_price=1) == 1
+    assert seconds(["svm", "resnet"], {}, cost=66, cpu_price=1, gpu_price=1) == 1
+    assert seconds(["svm"], {}, gpu_seconds=5) == math.inf
+
+
+def test_a_network_that_begins_between_failures_keeps_a_search_alive(tmp_path):
+    engine = Run(tmp_path, plan_of(space={"families": ["svm", "resnet"]}, budget={"trials": 99}), gpus=1).session()
+    trials = {trial.config.family: trial.trial for trial in (engine.suggest(), engine.suggest())}
+    fail(engine, trials["resnet"])
+    engine.report({"trial": trials["svm"], "failed": "no such file"})
+    network = None
+    for _ in range(2 * MOST_FAILURES):
+        trial = engine.suggest()
+        if trial.config.family == "resnet":
+            network = trial
+            continue
+        engine.report({"trial": trial.trial, "failed": "no such file"})
+        assert not engine.has_given_up
+    assert network is not None
+
+
 def test_trials_of_one_family_that_fail_do_not_end_a_search_while_another_trains(tmp_path):
     engine = Run(tmp_path, plan_of(space={"families": ["svm", "resnet"]}, budget={"trials": 99}), gpus=1).session()
     (network,) = [trial for trial in (engine.suggest(), engine.suggest()) if trial.config.family == "resnet"]
@@ -84,6 +114,10 @@ def test_trials_of_one_family_that_fail_do_not_end_a_search_while_another_trains
         assert not engine.has_given_up
         assert engine.suggest().config.family == "svm"
     engine.report({"trial": network.trial, "failed": "no such file"})
+    for _ in range(MAX_WAITING + 2):  # networks that waited for the GPU are tried yet
+        engine.suggest()
+        if engine.running:
+            engine.report({"trial": engine.running[0].trial, "failed": "no such file"})
     assert engine.has_given_up
 
 

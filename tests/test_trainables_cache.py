@@ -240,7 +240,7 @@ def test_processes_that_ask_at_once_compute_once(tmp_path):
 
 @pytest.mark.timeout(60)
 def test_who_waits_is_told_for_how_long(tmp_path):
-    process = elsewhere(ask, tmp_path, 2.0)
+    process = elsewhere(ask, tmp_path, 4.0)
     began = time.perf_counter()
     counts = ask(tmp_path, 0.0).counts
     assert 0.5 < counts.wait_seconds < time.perf_counter() - began
@@ -283,6 +283,6 @@ def test_a_process_killed_in_the_middle_is_replaced_and_leaves_no_draft(tmp_path
     process.join()
     began = time.perf_counter()
     ask(tmp_path, 0.0)
-    assert time.perf_counter() - began < 5
+    assert time.perf_counter() - began < 20
     assert times_computed(tmp_path) == 2
     assert not list((tmp_path / "shared").glob(".draft*"))
