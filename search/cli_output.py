@@ -72,7 +72,7 @@ def variable(given: str) -> tuple[str, str]:
 def _why_given_up(outcome: "Outcome") -> str:
     from search.limits import MOST_FAILURES
 
-    reason = next(trial.reason for trial in reversed(outcome.trials) if trial.reason)
+    reason = next((trial.reason for trial in reversed(outcome.trials) if trial.reason), "none given")
     return (
         f"{MOST_FAILURES} trials of {outcome.run.location} in a row failed, so the search ended; the last failure was: "
         f"{reason}; mend it and go on with: fertune resume {outcome.run.location}"

@@ -61,14 +61,15 @@ class Lineup:
 
         A worker keeps its shape for life, and a new one takes seconds to start. So trials that would need another
         shape than the free worker's wait, up to `MAX_WAITING` of them, while others are asked for until one does not;
-        then it is their turn. So which families are tried is not decided here, only their order.
+        then it is their turn. Which families are tried is not decided here, only their order.
 
         Args:
             families: Those that are preferred, because they use what is idle.
             add: Lets one more trial wait, of `families` if possible; whether there was one.
         """
+        running = self._running
         while True:
-            fitting = [number for number in self.waiting if self.fits(number)]
+            fitting = [number for number in self.waiting if self._room.fits(self._family(number), running)]
             wanted = [number for number in fitting if self._family(number) in families]
             warm = [number for number in wanted if self.shape(number) == (self._warm or self.shape(number))]
             if warm:

@@ -78,12 +78,11 @@ class Room:
     @property
     def busiest(self) -> Shape:
         """What trials occupy at once at the most: as many as fit, those that take the most GPUs and CPUs first."""
-        running: list[Family] = []
-        for family in sorted(self._families, key=lambda each: self._shapes[each][::-1], reverse=True):
-            while self.fits(family, running):
-                running.append(family)
-        shapes = [self._shapes[family] for family in running]
-        return Shape(sum(shape.cpus for shape in shapes), sum(shape.gpus for shape in shapes))
+        left = Shape(self.cpus, self.gpus)
+        for shape in sorted({self._shapes[family] for family in self._families}, key=lambda each: each[::-1])[::-1]:
+            count = min(self._most[shape], _held(left, shape))
+            left = Shape(left.cpus - count * shape.cpus, left.gpus - count * shape.gpus)
+        return Shape(self.cpus - left.cpus, self.gpus - left.gpus)
 
     def shape(self, family: Family) -> Shape:
         """What a trial of `family` occupies; equal shapes share warm workers."""

@@ -48,7 +48,7 @@ class WindowedTPE(BaseSampler):
         self._window: tuple[int, Study] | None = None
         self._ranks: dict[int, Rank] = {}
         self._grouped: set[int] = set()
-        self._paused: dict[int, dict[str, float]] = {}
+        self._paused: dict[int, dict[str, Any]] = {}
 
     def pause(self, number: int, violations: dict[str, float] | None) -> None:
         """Say whether the running trial `number` of the study waits at a rung: it then teaches what a stopped one does.
@@ -61,7 +61,8 @@ class WindowedTPE(BaseSampler):
         """
         self._paused.pop(number, None)
         if violations is not None:
-            self._paused[number] = violations
+            # The study itself is told of them only when the trial ends, for once told they stay.
+            self._paused[number] = create_trial(state=TrialState.PRUNED, constraints=violations).system_attrs
         self._ranks.pop(number, None)  # what it ranked by at an earlier rung
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -144,12 +145,11 @@ def _part(study: Study, trials: list[FrozenTrial]) -> Study:
     return cast(Study, _Part(study, trials))
 
 
-def _stopped(trial: FrozenTrial, violations: dict[str, float]) -> FrozenTrial:
-    """`trial` as if it had ended where it waits; what it breaks is told to the study itself only at its end."""
+def _stopped(trial: FrozenTrial, attributes: dict[str, Any]) -> FrozenTrial:
+    """`trial` as if it had ended where it waits, with the `attributes` of Optuna's that say what it breaks there."""
     shown = copy.copy(trial)
     shown.state = TrialState.PRUNED
-    told = create_trial(state=TrialState.PRUNED, constraints=violations)
-    shown.system_attrs = {**trial.system_attrs, **told.system_attrs}
+    shown.system_attrs = {**trial.system_attrs, **attributes}
     return shown
 
 

@@ -34,17 +34,17 @@ def grid_of(space: JointSpace) -> list[dict[str, Any]]:
 
 def _check_listed(space: JointSpace) -> None:
     domains = {name: each for family in space.families for name, each in domains_of(space, family).items()}
-    ranges = {
-        name: f"{each.low:g} to {each.high:g}"
-        for name, each in domains.items()
-        if isinstance(each, FloatRange | IntRange) and each.low < each.high
-    }
-    if ranges:
-        first, (low, _, high) = next(iter(ranges)), next(iter(ranges.values())).partition(" to ")
-        named = ", ".join(f"space.{name} ({each})" for name, each in ranges.items())
+    _refuse({name: (each.low, each.high) for name, each in domains.items() if isinstance(each, FloatRange | IntRange)})
+
+
+def _refuse(domains: dict[str, tuple[float, float]]) -> None:
+    """Refuse those of `domains` that are more than one number."""
+    ranges = {name: (low, high) for name, (low, high) in domains.items() if low < high}
+    for first, (low, high) in ranges.items():
+        named = ", ".join(f"space.{name} ({least:g} to {most:g})" for name, (least, most) in ranges.items())
         raise InputError(
             f"sampler grid: a grid needs listed values, but ranges are given for {named}; list those to try, for "
-            f"example space.{first}: [{low}, {high}]"
+            f"example space.{first}: [{low:g}, {high:g}]"
         )
 
 
@@ -62,7 +62,9 @@ class _Walk:
         return choices[turn]
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        _refuse({name: (low, high)})
         return low
 
     def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
+        _refuse({name: (low, high)})
         return low

@@ -14,8 +14,10 @@ from results.journal import read_events
 from results.leaderboard import trials_in
 from results.run_folder import RunFolder
 from results.schema import Measurement, Status, TrialEnd
-from search.board_server import Linked, runs_in
+from search import board_server
+from search.board_server import Copies, Linked, runs_in, wait_until_interrupted
 from search.plan_file import read_plan
+from spaces.errors import InputError
 from spaces.joint import JointSpace, parse_config
 from spaces.points import asked, parameters
 from trainables.data.protocol import load_training
@@ -178,3 +180,30 @@ def test_a_run_that_comes_later_is_linked_too(run, tmp_path):
     assert (linked / "later" / "search").is_dir()
     assert (linked / "one" / "trial-00099-svm").is_dir()
     assert RunFolder(runs / "later").tensorboard.is_dir()
+
+
+def test_a_look_that_fails_is_told_once_and_tried_again(monkeypatch):
+    monkeypatch.setattr(board_server, "LOOK_AGAIN", 0.0)
+    looks = iter([InputError("gone"), InputError("gone"), None, OSError("gone"), KeyboardInterrupt()])
+    told: list[str] = []
+
+    def look() -> None:
+        if (error := next(looks)) is not None:
+            raise error
+
+    wait_until_interrupted(look, told.append)
+    assert told == ["cannot look for what is new, trying again: gone"] * 2
+    assert next(looks, "all were made") == "all were made"
+
+
+def test_a_run_that_cannot_be_fetched_does_not_keep_the_others_from_being(tmp_path):
+    for name in ("broken", "whole"):
+        (tmp_path / "there" / name / "segments" / "measurements.jsonl").mkdir(parents=True)
+        (tmp_path / "there" / name / "plan.yaml").write_text("seed: 0")
+    segments = [tmp_path / "there" / name / "segments" / "measurements.jsonl" for name in ("broken", "whole")]
+    (segments[0] / f"{7:015d}").write_text("{}\n")  # what came before it is missing
+    (segments[1] / f"{0:015d}").write_text("{}\n")
+    copies = Copies(f"file://{tmp_path / 'there'}", tmp_path / "copies")
+    with pytest.raises(InputError, match="begins at byte 7, expected byte 0"):
+        copies.update()
+    assert (copies.folder / "whole" / "measurements.jsonl").read_text() == "{}\n"

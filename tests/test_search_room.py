@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from search.room import Room
+from search.room import Room, Shape
 from search.sections import Resources
 from spaces.errors import InputError
 from spaces.family import Family
@@ -117,3 +117,15 @@ def test_a_kind_that_fits_on_no_machine_is_not_waited_for():
     assert growing.idle([]) == (SVM,)
     growing.update([node, {"CPU": 4, "GPU": 1}])
     assert growing.idle([]) == (RESNET,)
+
+
+def test_the_most_that_trials_occupy_at_once():
+    def busiest(families: list[Family], nodes: list[dict[str, float]], **resources: dict[str, float]) -> Shape:
+        return Room(Resources.model_validate(resources), nodes, families).busiest
+
+    wide = [{"CPU": 64.0, "GPU": 1.0}]
+    assert busiest([RESNET], wide) == (1, 1)
+    assert busiest([SVM], wide) == (64, 0)
+    assert busiest([SVM, RESNET], wide) == (64, 1)
+    assert busiest([SVM], [{"CPU": 3.0}] * 4, svm={"cpus": 2}) == (8, 0), "one on each machine"
+    assert busiest([SVM], [{"CPU": 10_000.0}] * 9) == (90_000, 0)
