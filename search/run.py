@@ -190,7 +190,7 @@ def _search(
     """Let Tune run trials until the engine says that the session is over."""
     from ray import tune
 
-    from search.tune_bridge import Decisions, EndOfSession, Suggestions, Watch, folder_name
+    from search.tune_bridge import Decisions, EndOfSession, Suggestions, folder_name
     from trainables.job import Job
     from trainables.trial import Trial
 
@@ -223,7 +223,7 @@ def _search(
         param_space={"job": job.model_dump(mode="json")},
         tune_config=tune.TuneConfig(
             search_alg=Suggestions(engine),
-            scheduler=Decisions(engine),
+            scheduler=Decisions(engine, tick),
             num_samples=-1,
             reuse_actors=True,
             trial_dirname_creator=folder_name,
@@ -232,7 +232,7 @@ def _search(
             name=run.tune.name,
             storage_path=str(run.path.resolve()),
             stop=EndOfSession(engine),
-            callbacks=[Watch(engine, tick), *tracking_callbacks(plan, run)],
+            callbacks=tracking_callbacks(plan, run),
             failure_config=tune.FailureConfig(max_failures=0),  # the engine hands a trial out again
             verbose=0,
         ),

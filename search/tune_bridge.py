@@ -1,14 +1,15 @@
 """The Tune side of a search: each class only passes Tune's calls on to the engine.
 
-Tune pickles its searcher and callbacks beside its own state; that state is never restored from (it loses rungs and
-trials), so the adapters leave the engine out of their pickles.
+Tune pickles its searcher beside its own state; that state is never restored from (it loses rungs and trials), so the
+adapters leave the engine out of their pickles. None is a Tune callback: told of one, Tune imports every tracker that is
+installed (MLflow, W&B) to count how many callbacks are whose, which takes seconds.
 """
 
 import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ray.tune import Callback, Stopper
+from ray.tune import Stopper
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher as TuneSearcher
@@ -48,11 +49,17 @@ class Suggestions(_Unpickled, TuneSearcher):
 
 
 class Decisions(_Unpickled, FIFOScheduler):
-    """Lets the engine decide at every report."""
+    """Lets the engine decide at every report, tells it of lost workers, and `tick`, again and again, of all trials.
 
-    def __init__(self, engine: Engine) -> None:
+    Args:
+        engine: The engine.
+        tick: Given the states of all of Tune's trials, as often as Tune looks for something to do.
+    """
+
+    def __init__(self, engine: Engine, tick: Callable[[Iterable[str]], None]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._engine = engine
+        self._tick = tick
 
     def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
         # A trial that pauses gives up its worker; taken up again, it is a new trial to Tune, under its old number.
@@ -61,6 +68,12 @@ class Decisions(_Unpickled, FIFOScheduler):
         decision: str = TrialScheduler.CONTINUE if verdict is Verdict.GO_ON else TrialScheduler.STOP
         return decision
 
+    def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
+        """Its worker died."""
+        text = str(trial.get_pickled_error() or trial.get_error() or "").strip()
+        reason = text.splitlines()[-1] if text else "its worker died"
+        self._engine.lose_worker(int(trial.config["trial"]), reason, with_node=_NODE_DIED in text)
+
     def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
         """The trial for a warm worker that has become free: of those that wait, the one that was handed out last.
 
@@ -68,6 +81,7 @@ class Decisions(_Unpickled, FIFOScheduler):
         workers take longer to start than trials to run, some never got as far, and a cluster stayed half idle.
         """
         trials: list[TuneTrial] = tune_controller.get_trials()
+        self._tick(each.status for each in trials)
         return next((trial for trial in reversed(trials) if trial.status == TuneTrial.PENDING), None)
 
 
@@ -82,22 +96,6 @@ class EndOfSession(_Unpickled, Stopper):
 
     def stop_all(self) -> bool:
         return self._engine.is_over
-
-
-class Watch(_Unpickled, Callback):
-    """Tells the engine of trials whose workers died, and `tick`, again and again, the states of all trials."""
-
-    def __init__(self, engine: Engine, tick: Callable[[Iterable[str]], None]) -> None:
-        self._engine = engine
-        self._tick = tick
-
-    def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        text = str(trial.get_pickled_error() or trial.get_error() or "").strip()
-        reason = text.splitlines()[-1] if text else "its worker died"
-        self._engine.lose_worker(int(trial.config["trial"]), reason, with_node=_NODE_DIED in text)
-
-    def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
-        self._tick(each.status for each in trials)
 
 
 def folder_name(trial: TuneTrial) -> str:

@@ -100,6 +100,21 @@ def test_a_search_leaves_a_complete_run(fertune: CommandLine):
     assert fertune.json("results", outcome["run"])["incumbent"]["trial"] == outcome["incumbent"]["trial"]
 
 
+SEARCH_AND_SEE = """
+import sys
+from search.cli import main
+try:
+    main()
+finally:
+    print(sorted({"mlflow", "wandb"} & set(sys.modules)))
+"""
+
+
+def test_a_search_loads_no_tracker_that_it_was_not_asked_for(fertune: CommandLine):
+    printed = fertune.python(SEARCH_AND_SEE, "search", write_plan(fertune.folder, 1, 0.05), "--name", "one")
+    assert printed.splitlines()[-1] == "[]"
+
+
 def test_kill_9_of_the_driver_and_resume(fertune: CommandLine):
     search = fertune.start("search", write_plan(fertune.folder, 24, 0.6), "--name", "killed")
     run = fertune.folder / "runs" / "killed"
