@@ -12,19 +12,20 @@ from numpy.typing import NDArray
 
 from results.clock import searched_seconds
 from results.describe import describe
+from results.front import pareto_front
+from results.goals import TIMED
 from results.journal import read_events
-from results.leaderboard import TrialRecord, ranked, trials_of
+from results.leaderboard import TrialRecord, ranked, record_json, trials_of
 from results.predictions import kept_probabilities
 from results.readings import Reading, reading_for, readings_of
 from results.run_folder import RunFolder
 from results.schema import Event, SessionStart, Status
-from results.selection import Selection, eligible
+from results.selection import Selection, eligible, kept_selection
 from results.statistics import optimism
 from spaces.errors import InputError
 from spaces.family import Family
 from trainables.data.faceset import Faces
 from trainables.data.protocol import load_training
-from trainables.files import read_form
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,21 @@ class Facts:
         """The reading of the test set for the winner, None if it has not been read for it."""
         return reading_for(self.winner, list(self.readings)) if self.winner else None
 
+    @property
+    def footprint(self) -> list[str]:
+        """Of latency and size those of which the plan speaks."""
+        return [name for name in self.run.goals().measures if name in TIMED]
+
+    @property
+    def front(self) -> list[TrialRecord]:
+        """The Pareto front where there are several objectives, else none."""
+        goals = self.run.goals()
+        return pareto_front(self.records, goals) if len(goals.objectives) > 1 else []
+
+    def breaks_limits(self, record: TrialRecord) -> bool:
+        """Whether what a trial measured last breaks a constraint."""
+        return bool(record.measurements) and not self.run.goals().are_kept_by(record.measurements[-1])
+
     @cached_property
     def seconds(self) -> list[float]:
         """Seconds of searching up to each event."""
@@ -109,8 +125,10 @@ class Facts:
             best = self.finished[0]
             return (
                 f"The best trial at full fidelity is trial {best.trial}, {best.family} {describe(best.config)}: "
-                f"balanced accuracy {best.val_accuracy:.4f} on validation."
+                f"balanced accuracy {best.val_accuracy:.4f} on validation{self._other_figures(best)}."
             )
+        if any(record.status is Status.FINISHED for record in self.records):
+            return f"No trial at full fidelity is{self.run.goals().within}."
         if self.records and self.records[0].measurements:
             best = self.records[0]
             return (
@@ -119,8 +137,14 @@ class Facts:
             )
         return "No trial has been measured yet."
 
+    def _other_figures(self, record: TrialRecord) -> str:
+        goals = self.run.goals()
+        found = record_json(record, goals)
+        return "".join(f", {name} {found[name]:.4g}" for name in goals.measures if name != "val_accuracy")
+
     def _optimism(self) -> list[str]:
-        if not self.finished:
+        # What is picked for something else is not picked for an accuracy that is too high.
+        if not self.finished or self.run.goals().objectives[0] != "val_accuracy":
             return []
         if self.selection:
             expected: float | None = self.selection.compared["optimism"]["expected"]
@@ -166,8 +190,10 @@ def facts_of(run: RunFolder, cache: Path) -> Facts:
     """
     events = read_events(run.measurements)
     records = ranked(trials_of(events, run.location), run.goals())
-    selection = _selection(run, records)
-    return Facts(run, events, records, selection, readings_of(run), _validation(run, records, selection, cache))
+    finished = eligible(records, run.goals())
+    selection = kept_selection(run, finished)
+    validation = _validation(run, finished, selection, cache)
+    return Facts(run, events, records, selection, readings_of(run), validation)
 
 
 def duration(seconds: float) -> str:
@@ -183,13 +209,6 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
-def _selection(run: RunFolder, records: Sequence[TrialRecord]) -> Selection | None:
-    path = run.selection / "selection.json"
-    kept = read_form(Selection, path) if path.exists() else None
-    checkpoints = tuple(sorted(record.measurements[-1].checkpoint for record in eligible(records, run.goals())))
-    return kept if kept and kept.finished == checkpoints else None
-
-
 def _winner(finished: Sequence[TrialRecord], selection: Selection | None) -> TrialRecord | None:
     if selection:
         return next(record for record in finished if record.trial == selection.winner)
@@ -197,12 +216,11 @@ def _winner(finished: Sequence[TrialRecord], selection: Selection | None) -> Tri
 
 
 def _validation(
-    run: RunFolder, records: Sequence[TrialRecord], selection: Selection | None, cache: Path
+    run: RunFolder, finished: Sequence[TrialRecord], selection: Selection | None, cache: Path
 ) -> Validation | str:
-    finished = eligible(records, run.goals())
     winner = _winner(finished, selection)
     if winner is None:
-        return "No trial has finished yet."
+        return f"No trial has finished yet{run.goals().within}."
     if run.plan_values().get("fake"):
         return "The trials of this run were fake: they waited instead of learning."
     try:

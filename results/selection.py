@@ -69,7 +69,7 @@ def select(
 
 def _select(run: RunFolder, cache: Path, rules: Rules, say: Callable[[str], None]) -> dict[str, Any]:
     finished = _finished(run)
-    kept = _kept(run, finished)
+    kept = kept_selection(run, finished)
     goals, checkpoints = run.goals(), _checkpoints(finished)
     if kept is None or kept.rules != rules:
         trial, compared = compare(run, finished, cache, rules, say)
@@ -104,7 +104,7 @@ def selected(run: RunFolder) -> TrialRecord:
         InputError: If no trial has reached full fidelity yet, or the record of the selection is damaged.
     """
     finished = _finished(run)
-    kept = _kept(run, finished)
+    kept = kept_selection(run, finished)
     if kept is None:
         return finished[0]
     return next(record for record in finished if record.trial == kept.winner)
@@ -116,13 +116,13 @@ def last_rules(run: RunFolder) -> Rules | None:
     Raises:
         InputError: If no trial has finished, or the record of the selection is damaged.
     """
-    kept = _kept(run, _finished(run))
+    kept = kept_selection(run, _finished(run))
     return None if kept is None else kept.rules
 
 
 def comparison_of(run: RunFolder, winner: TrialRecord) -> dict[str, Any] | None:
     """What the last selection compared if it chose `winner` and still holds, see `compare`, else None."""
-    kept = _kept(run, _finished(run))
+    kept = kept_selection(run, _finished(run))
     return None if kept is None or kept.winner != winner.trial else kept.compared
 
 
@@ -133,7 +133,7 @@ def selected_ensemble(run: RunFolder) -> tuple[list[TrialRecord], dict[str, Any]
         InputError: If there is none, or further trials have finished since.
     """
     finished = _finished(run)
-    kept = _kept(run, finished)
+    kept = kept_selection(run, finished)
     if kept is None or kept.compared.get("ensemble") is None:
         raise InputError(f"{run.path}: no ensemble of its finished trials; `fertune select RUN --ensemble` makes one")
     found: dict[str, Any] = kept.compared["ensemble"]
@@ -175,7 +175,7 @@ def _checkpoints(finished: Sequence[TrialRecord]) -> tuple[str, ...]:
     return tuple(sorted(record.measurements[-1].checkpoint for record in finished))
 
 
-def _kept(run: RunFolder, finished: Sequence[TrialRecord]) -> Selection | None:
+def kept_selection(run: RunFolder, finished: Sequence[TrialRecord]) -> Selection | None:
     """What is kept of the last selection of `run`; None if there is none, or it does not hold for `finished`."""
     path = run.selection / "selection.json"
     if not path.exists():

@@ -39,6 +39,7 @@ SECTIONS = (
     "mistakes",
     "provenance",
 )
+FRONT = "pareto-front"  # where there are several objectives
 SPACE = {"families": ["svm"], "svm": {"kernel": ["linear", "rbf"], "features": {"kind": "hog", "hog_cell": [6, 8]}}}
 
 
@@ -47,9 +48,10 @@ class Page(HTMLParser):
 
     def __init__(self, html: str) -> None:
         super().__init__()
-        self.words = dict.fromkeys(SECTIONS, "")
-        self.plots = {section: [] for section in SECTIONS}
-        self.pictures = dict.fromkeys(SECTIONS, 0)
+        sections = (*SECTIONS, FRONT)
+        self.words = dict.fromkeys(sections, "")
+        self.plots = {section: [] for section in sections}
+        self.pictures = dict.fromkeys(sections, 0)
         self.addresses, self.tags = [], set()
         self._section, self._script = "", None
         self.feed(html)
@@ -380,3 +382,19 @@ def test_the_command_writes_the_report(fertune, run):
 
 def test_durations_are_told_in_words():
     assert [duration(seconds) for seconds in (0.4, 59, 60, 3725)] == ["0 s", "59 s", "1 min 0 s", "1 h 2 min"]
+
+
+def test_limits_and_other_objectives_are_told(empty, cache):
+    add(empty, 0, {1: 0.4, 3: 0.5, 9: 0.6}, Status.FINISHED)
+    set_plan(empty, constraints=["val_accuracy >= 0.9"])
+    page = page_of(empty, cache)
+    assert "No trial at full fidelity is within val_accuracy >= 0.9." in page.words["summary"]
+    assert "furthest" not in page.words["summary"]
+    assert "finished*" in page.words["leaderboard"]
+    assert not page.words[FRONT]
+    set_plan(empty, constraints=["val_log_loss <= 2"], objectives=["val_log_loss", "val_accuracy"])
+    page = page_of(empty, cache)
+    assert "0.6000 on validation, val_log_loss 1" in page.words["summary"]
+    assert "too high" not in page.words["summary"], "it was not picked for its accuracy"
+    assert "0.6000" in page.words[FRONT]
+    assert "finished*" not in page.words["leaderboard"]
