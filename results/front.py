@@ -39,9 +39,11 @@ def front_json(records: Iterable[TrialRecord], goals: Goals, is_run_told: bool =
     return [record_json(record, goals) | ({"run": record.run} if is_run_told else {}) for record in front]
 
 
-def front_table(records: Iterable[TrialRecord], goals: Goals) -> Table:
-    """The same for people."""
-    view = Table(title="Pareto front", title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+def front_table(records: Iterable[TrialRecord], goals: Goals, of: str = "") -> Table:
+    """The same for people; `of` is the run, where there are several."""
+    view = Table(
+        title=f"Pareto front{of and f' of {of}'}", title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False
+    )
     for name in ("trial", "family", "config"):
         view.add_column(name)
     for objective in goals.objectives:

@@ -245,7 +245,7 @@ def results(
         if differs := leaderboard.differing_data(folders):
             Output(json).progress.print(Text(f"warning: {differs}", style="yellow"), soft_wrap=True)
         has_front = len(goals.objectives) > 1
-        fronts = [[each for each in records if each.run == run.location] for run in folders if has_front]
+        fronts = {run.location: [each for each in records if each.run == run.location] for run in folders if has_front}
         rows = aggregate.frame_of(records, table, goals)
         if out is not None:
             aggregate.write_frame(rows, out)
@@ -255,9 +255,10 @@ def results(
             return
         values = leaderboard.results_json(folders, records) if json else {}
         if json and fronts:
-            values["front"] = [row for trials in fronts for row in front_json(trials, goals, len(folders) > 1)]
+            values["front"] = [row for trials in fronts.values() for row in front_json(trials, goals, len(folders) > 1)]
         board = leaderboard.table(leaderboard.frame(records, goals), top, goals)
-        Output(json).show(values, Group(board, *(front_table(trials, goals) for trials in fronts)))
+        views = [front_table(trials, goals, run if len(folders) > 1 else "") for run, trials in fronts.items()]
+        Output(json).show(values, Group(board, *views))
 
 
 def _origin(plan: Path | None, like: str | None, settings: Sequence[str], flags: Mapping[str, Any]) -> tuple[Plan, str]:

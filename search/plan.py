@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from results.goals import SHARES, Goals, Objective
+from results.goals import SHARES, Goals, Objective, parse_constraint
 from search.budget import Budget
 from search.sections import CacheSize, Cluster, Fake, Resources, Section
 from spaces.domain import FloatRange
@@ -180,6 +180,19 @@ class Plan(Section):
             except ValueError as error:
                 raise ValueError(f"point {number}: {error}") from None
         return points
+
+    @field_validator("constraints")
+    @classmethod
+    def _limits(cls, constraints: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = []
+        for text in constraints:
+            try:
+                parse_constraint(text)
+            except ValueError as error:
+                wrong.append(str(error))
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return constraints
 
     @field_validator("pretraining", mode="before")
     @classmethod

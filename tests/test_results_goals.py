@@ -1,6 +1,7 @@
 """Objectives, constraints and the Pareto front."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,9 @@ def test_constraints_are_read():
         ("latency_ms < 20", "reads like `latency_ms <= 20`"),
         ("speed <= 20", "'speed' is not measured; a constraint limits one of val_accuracy"),
         ("latency_ms <= 1e", "the limit of a constraint is a number; received '1e'"),
+        ("val_accuracy >= 70", "val_accuracy lies between 0 and 1; received 70 in"),
+        ("latency_ms <= 0", "latency_ms is a number above 0; received 0 in"),
+        ("model_mb <= 1e999", "model_mb is a number above 0"),
     ],
 )
 def test_other_constraints_are_refused(text, sentence):
@@ -119,7 +123,13 @@ def test_results_show_the_front(tmp_path: Path, capsys):
         assert end.value.code == 0
     out = capsys.readouterr().out
     assert [row["trial"] for row in json.loads(out.splitlines()[0])["front"]] == [0, 1]
-    assert "Pareto front" in out
+    assert [line.strip() for line in out.splitlines()].count("Pareto front") == 1
+    shutil.copytree(run.path, tmp_path / "other")
+    with pytest.raises(SystemExit) as end:
+        main(["results", str(run.path), str(tmp_path / "other")])
+    assert end.value.code == 0
+    out = capsys.readouterr().out
+    assert out.count("Pareto front of") == 2
 
 
 def test_different_goals_are_not_ranked_together(tmp_path: Path, capsys):
