@@ -98,7 +98,7 @@ class Spend(NamedTuple):
         return self.cpu_seconds * (budget.cpu_price or 0.0) + self.gpu_seconds * (budget.gpu_price or 0.0)
 
     def plus(self, seconds: float, occupied: tuple[float, float]) -> "Spend":
-        """This and `seconds` of a trial that occupies the CPUs and GPUs `occupied`."""
+        """This and `seconds` of work that occupies the CPUs and GPUs `occupied`."""
         return Spend(self.cpu_seconds + seconds * occupied[0], self.gpu_seconds + seconds * occupied[1])
 
     def seconds_left(self, budget: Budget, busy: tuple[float, float]) -> float:

@@ -11,7 +11,7 @@ from rich.text import Text
 from spaces.errors import InputError
 
 if TYPE_CHECKING:
-    from search.run import Outcome
+    from search.outcome import Outcome
 
 MINIMUM_WIDTH = 100
 
@@ -72,7 +72,7 @@ def variable(given: str) -> tuple[str, str]:
 def _why_given_up(outcome: "Outcome") -> str:
     from search.limits import MOST_FAILURES
 
-    reason = next((trial.reason for trial in reversed(outcome.trials) if trial.reason), "none given")
+    reason = next(reversed(outcome.failures), "none given")
     return (
         f"{MOST_FAILURES} trials of {outcome.run.location} in a row failed, so the search ended; the last failure was: "
         f"{reason}; mend it and go on with: fertune resume {outcome.run.location}"
@@ -90,7 +90,7 @@ def _why_none_won(outcome: "Outcome") -> str:
         if trial.measurements
     ):
         return f"no trial of {run} is{goals.within} at full fidelity; allow more or search other configs"
-    failed = next((trial.reason for trial in outcome.trials if trial.reason), "")
+    failed = next(iter(outcome.failures), "")
     because = f"; the first failure was: {failed}" if failed else "; give it a larger budget"
     return f"no trial of {run} reached full fidelity{goals.within}{because}"
 

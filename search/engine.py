@@ -24,7 +24,7 @@ from results.schema import (
     TrialTakenUp,
 )
 from search.budget import Spend
-from search.ledger import Ledger
+from search.ledger import LEFT_PAUSED, Ledger
 from search.limits import Failures, Limits
 from search.lineup import Lineup
 from search.plan import Plan
@@ -120,6 +120,11 @@ class Engine:
         return self._failures.are_all(self._lineup.begun)
 
     @property
+    def limits_reached(self) -> list[str]:
+        """The fields of the budget that allow no more, or no further trial."""
+        return self._limits.reached
+
+    @property
     def running(self) -> list[TrialRecord]:
         """The trials now handed to workers."""
         return [self.trials[number] for number in sorted(self._lineup.live)]
@@ -150,13 +155,13 @@ class Engine:
     def close(self) -> None:
         """Write down that the session ended, so that its seconds count up to here.
 
-        Paused trials are STOPPED, but for those that deserve to go on where time or means ran out: like the running
-        ones they wait for a resume with more. If the search was interrupted, all do.
+        Paused trials are STOPPED, but for those that deserve to go on where time or means ran out or the target was
+        met: like the running ones they wait for a resume with more. If the search was interrupted, all do.
         """
         if not self.was_interrupted:
             kept = self._scheduler.deserving if self.is_over else frozenset()
             for number in sorted(self._scheduler.paused - kept):
-                self.end(number, Status.STOPPED)
+                self.end(number, Status.STOPPED, LEFT_PAUSED)
         self._emit(SessionEnd(time=self._clock()))
 
     @property
@@ -208,7 +213,9 @@ class Engine:
 
     def _add(self, families: Sequence[Family]) -> bool:
         """Let one more trial wait for a worker, a paused one or a new one; whether there is one."""
-        return self._take_up(families) or (not self._is_spent and self._ask(families))
+        is_there = self._take_up(families) or (not self._is_spent and self._ask(families))
+        # Once it is known that no trial will come, paused ones go on that would not have before.
+        return is_there or (self._has_run_dry and self._take_up(families))
 
     def _take_up(self, families: Sequence[Family]) -> bool:
         """Let a paused trial wait for a worker, if one deserves it and fits; of `families`, while new ones may come."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from results.goals import SHARES
 from search.budget import Budget, Spend
 from search.ledger import Ledger
 from search.plan import Plan
@@ -68,6 +69,8 @@ def _simulated(plan: Plan, room: Room, seconds: Mapping[Family, Sequence[float]]
         "points": (*plan.points, *known),  # which random search would not begin with
         "startup_trials": max(1, plan.startup_trials - len(known)),
         "objectives": ("val_accuracy",),
+        # The accuracies are made up, and have no place for a margin in milliseconds.
+        "margin": plan.margin if plan.objectives[0] in SHARES else "learned",
         "constraints": (),
         "warm_start": (),
     }

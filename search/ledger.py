@@ -10,6 +10,8 @@ from search.budget import Patience, Spend
 from search.room import Shape
 from spaces.family import Family
 
+LEFT_PAUSED = "it was paused when the search ended"  # the reason of an end that no patience was lost on
+
 
 class Ledger:
     """Trials by number, what was spent, and which trial is best, kept up with the events of a run.
@@ -38,6 +40,11 @@ class Ledger:
         """How many trials have ended, in whatever way; a paused one has not."""
         return sum(record.status is not Status.RUNNING for record in self.trials.values())
 
+    @property
+    def at_a_rung(self) -> set[int]:
+        """The trials of which the last that is known is a measurement: with promotion those that are paused."""
+        return {trial for trial, events in self._events.items() if isinstance(events[-1], Measurement)}
+
     def apply(self, event: Event) -> None:
         """Take note of the next event."""
         if isinstance(event, Preparation):
@@ -54,5 +61,5 @@ class Ledger:
             before = self.trials[event.trial].seconds
             self.spend = self.spend.plus(record.seconds - before, occupied)
         self.trials[event.trial] = record
-        if isinstance(event, TrialEnd):
+        if isinstance(event, TrialEnd) and event.reason != LEFT_PAUSED:
             self.patience.end(record)

@@ -79,9 +79,7 @@ class Limits:
     @property
     def are_reached(self) -> bool:
         """Whether running trials are to be left as they are: out of time or means, or the target met."""
-        target, best = self._budget.target, self._ledger.patience.incumbent
-        is_met = target is not None and best is not None and self._goals.reach(best.measurements[-1], target)
-        return self.seconds_left <= 0 or self._ledger.spend.share(self._budget) >= 1 or is_met
+        return self.seconds_left <= 0 or self._ledger.spend.share(self._budget) >= 1 or self._is_met
 
     @property
     def allow_no_trial(self) -> bool:
@@ -89,6 +87,26 @@ class Limits:
         trials, patience = self._budget.trials, self._budget.patience
         are_all = trials is not None and len(self._ledger.trials) >= trials
         return are_all or (patience is not None and self._ledger.patience.waited >= patience)
+
+    @property
+    def reached(self) -> list[str]:
+        """The fields of the budget that allow no more, or no further trial."""
+        budget, spend, patience = self._budget, self._ledger.spend, self._ledger.patience
+        taken = {
+            "trials": len(self._ledger.trials),
+            "minutes": self.elapsed / 60,
+            "patience": patience.waited,
+            **spend._asdict(),
+            "cost": spend.cost(budget),
+        }
+        limits = {name: getattr(budget, name) for name in taken}
+        over = [name for name, limit in limits.items() if limit is not None and taken[name] >= limit]
+        return [*over, *(["target"] if self._is_met else [])]
+
+    @property
+    def _is_met(self) -> bool:
+        target, best = self._budget.target, self._ledger.patience.incumbent
+        return target is not None and best is not None and self._goals.reach(best.measurements[-1], target)
 
     @property
     def are_half_gone(self) -> bool:

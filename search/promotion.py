@@ -1,10 +1,12 @@
 """ASHA that pauses trials at rungs instead of stopping them, and takes up the best later."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 from search.foresight import most_going_on
 from search.scheduler import Asha, Rung, Verdict
+from spaces.family import Family
 from spaces.fidelity import Fidelity
 
 # So many trials of each rung, besides those that deserve to go on, wait for their chance.
@@ -30,6 +32,15 @@ class Promotion(Asha):
         super().__init__(scale, shared, margin, first_seconds)
         self._entries: defaultdict[Rung, list[tuple[float, int]]] = defaultdict(list)
         self._paused: dict[int, Rung] = {}
+        self._complete = set[int]()
+        self._lost = set[int]()
+
+    def report(
+        self, trial: int, family: Family, fidelity: int, value: float, seconds: float = 0.0, left: float = math.inf
+    ) -> Verdict:
+        if fidelity == self._scale.maximum:
+            self._complete.add(trial)
+        return super().report(trial, family, fidelity, value, seconds, left)
 
     def _judge(self, trial: int, rung: Rung, value: float) -> Verdict:
         self.rungs[rung].append(value)
@@ -52,7 +63,8 @@ class Promotion(Asha):
 
     def leave(self, trial: int) -> None:
         super().leave(trial)
-        self._paused.pop(trial, None)
+        if self._paused.pop(trial, None) is None and trial not in self._complete:
+            self._lost.add(trial)  # it failed on its way to the next rung
 
     @property
     def paused(self) -> frozenset[int]:
@@ -77,7 +89,9 @@ class Promotion(Asha):
         """Trials that deserve to go on: highest rung first, best value first."""
         chosen: list[tuple[float, float, int]] = []
         for rung, entries in self._ranked():
-            good = entries[: self._deserving(rung, entries, eager)]
+            # Eager is who wants some to reach full fidelity, and the lost ones cannot.
+            able = [entry for entry in entries if not (eager and entry[1] in self._lost)]
+            good = able[: self._deserving(rung, able, eager)]
             chosen += [(-rung[1], -value, trial) for value, trial in good if self._paused.get(trial) == rung]
         yield from (trial for _, _, trial in sorted(chosen))
 

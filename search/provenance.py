@@ -45,13 +45,7 @@ def provenance(
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in _PACKAGES},
         "commit": source_commit(),
-        "hardware": {
-            "machine": platform.machine(),
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-            "memory_bytes": psutil.virtual_memory().total,
-            "resources": resources,
-        },
+        "hardware": hardware(resources),
     }
     return {
         **(earlier or {}),
@@ -64,6 +58,17 @@ def provenance(
         },
         "seeds": {"search": plan.seed, "split": plan.data.protocol.seed},
         "sessions": [*(earlier["sessions"] if earlier else []), session],
+    }
+
+
+def hardware(resources: dict[str, float]) -> dict[str, Any]:
+    """This machine, as plain values; `resources` is what Ray offers in this session."""
+    return {
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "resources": resources,
     }
 
 

@@ -7,7 +7,6 @@ import shutil
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,16 +16,17 @@ from rich.console import Console
 from cluster.address import LOCAL
 from cluster.session import session, total
 from results.journal import Journal, read_events
-from results.leaderboard import TrialRecord, frame, record_json, trials_of, write_csv
+from results.leaderboard import frame, trials_of, write_csv
 from results.run_folder import RunFolder, write_whole
-from results.schema import Event, Status, TrialEnd
+from results.schema import Event, TrialEnd
 from search.board import Board
 from search.engine import Engine
 from search.growth import Growth
+from search.outcome import Outcome
 from search.plan import Plan
 from search.plan_file import read_plan, write_plan
 from search.progress import Progress
-from search.provenance import provenance
+from search.provenance import hardware, provenance
 from search.quota import Quota
 from search.room import Room
 from search.searcher import Searcher
@@ -39,43 +39,6 @@ from trainables.data.protocol import TrainingData, load_training
 
 _MAX_PENDING = 100_000  # how many trials may start at once is the engine's to say, not Tune's
 _MAY_CHANGE = ("budget", "resources", "cluster")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a session ended.
-
-    Attributes:
-        run: The run folder.
-        trials: All trials of the run, by number.
-        seconds: Seconds of searching, earlier sessions included.
-        incumbent: The best trial at full fidelity.
-        interrupted: Whether Ctrl-C ended the session.
-        given_up: Whether it ended because trial after trial failed.
-    """
-
-    run: RunFolder
-    trials: tuple[TrialRecord, ...]
-    seconds: float
-    incumbent: TrialRecord | None
-    interrupted: bool
-    given_up: bool = False
-
-    def count(self, status: Status) -> int:
-        """How many trials have `status`."""
-        return sum(trial.status is status for trial in self.trials)
-
-    def json(self) -> dict[str, Any]:
-        """What `search --json` prints."""
-        return {
-            "run": self.run.location,
-            "trials": len(self.trials),
-            "finished": self.count(Status.FINISHED),
-            "stopped": self.count(Status.STOPPED),
-            "failed": self.count(Status.FAILED),
-            "seconds": self.seconds,
-            "incumbent": record_json(self.incumbent, self.run.goals()) if self.incumbent else None,
-        }
 
 
 def start(plan: Plan, run: RunFolder, cache: Path, console: Console) -> Outcome:
@@ -144,7 +107,8 @@ def _session(
     console.print("starting Ray ..." if where.address == LOCAL else f"joining the cluster {where.address} ...")
     with session(where.address, where.cpus, where.gpus) as nodes, Journal(run.measurements) as journal:
         room = Room(plan.resources, nodes, plan.space.families, grows=where.autoscale is not None)
-        earlier, sentences = earlier_trials(plan, run, data.fingerprint, data.split)
+        machine = hardware(total(nodes))
+        earlier, sentences = earlier_trials(plan, run, data.fingerprint, data.split, machine)
         write_plan(plan, run.plan)
         _write_provenance(plan, run, data, total(nodes))
         for sentence in sentences:
@@ -160,6 +124,8 @@ def _session(
             engine.listen(lambda event: quota.end(event.trial) if isinstance(event, TrialEnd) else None)
             engine.listen(lambda event: run.changed())
             engine.begin()
+            if engine.is_exhausted and engine.limits_reached:
+                console.print(_nothing_left(plan, engine.limits_reached), soft_wrap=True, markup=False)
             weights = pretrain(plan, engine, cache, room.cpus, found, progress.say)
             if weights is not None:
                 _remember_weights(run, weights)
@@ -222,7 +188,7 @@ def _search(
         tune.with_resources(Trial, resources_of),
         param_space={"job": job.model_dump(mode="json")},
         tune_config=tune.TuneConfig(
-            search_alg=Suggestions(engine),
+            search_alg=Suggestions(engine, tick),
             scheduler=Decisions(engine, tick),
             num_samples=-1,
             reuse_actors=True,
@@ -237,6 +203,12 @@ def _search(
             verbose=0,
         ),
     ).fit()
+
+
+def _nothing_left(plan: Plan, reached: Sequence[str]) -> str:
+    spent = ", ".join(f"budget.{name} {getattr(plan.budget, name):g}" for name in reached)
+    flag = f"--{reached[0].replace('_', '-')}"
+    return f"nothing is left to do within {spent}; `fertune resume RUN {flag} MORE` goes on"
 
 
 def _write_provenance(plan: Plan, run: RunFolder, data: TrainingData, resources: dict[str, float]) -> None:

@@ -78,8 +78,6 @@ class Searcher:
                 learned.append(config)
         known = plan.known_configs([config.family for config in learned])
         self._points = (*plan.configs_of_points, *learned, *known)
-        begun = [config.family for config in known] + [str(trial.config["family"]) for trial in earlier]
-        self._startup = _startup(plan, begun)
         seed = plan.seed + len(past)  # a resumed search must not suggest its first trials again
         self._seed = seed
         self._proposals = _proposals(plan, seed, len(self._points))
@@ -92,6 +90,10 @@ class Searcher:
             if self._is_multiple
             else ["maximize"],
         )
+        if self._is_multiple:  # then the study has no place for a trial of which the order alone is known
+            earlier = [trial for trial in earlier if trial.place is None]
+        begun = [config.family for config in known] + [str(trial.config["family"]) for trial in earlier]
+        self._startup = _startup(plan, begun)
         self._running: dict[int, optuna.Trial] = {}
         self._measured: dict[int, list[Measurement]] = {}
         self._best: list[tuple[int, float, Family]] = []

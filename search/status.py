@@ -30,11 +30,14 @@ def status_of(run: RunFolder) -> dict[str, Any]:
     for event in events:
         ledger.apply(event)
     records, best = list(ledger.trials.values()), ledger.patience.incumbent
+    unfinished = {record.trial for record in records if record.status is Status.RUNNING}
+    paused = len(unfinished & ledger.at_a_rung) if plan.promotion else 0
     return {
         "run": run.location,
         "active": is_driven(run),
         "trials": len(records),
-        "running": sum(record.status is Status.RUNNING for record in records),
+        "running": len(unfinished) - paused,
+        "paused": paused,
         "finished": sum(record.status is Status.FINISHED for record in records),
         "stopped": sum(record.status is Status.STOPPED for record in records),
         "failed": sum(record.status is Status.FAILED for record in records),
@@ -60,6 +63,7 @@ def status_text(info: dict[str, Any]) -> Text:
     found = Shared(**{name: info[name] for name in Shared._fields})
     unfinished = "running" if info["active"] else "unfinished"
     counts = f"{info['finished']} finished, {info['stopped']} stopped, {info['failed']} failed"
+    counts += f", {info['paused']} paused" if info["paused"] else ""
     return Text(
         f"run       {info['run']} ({'being searched' if info['active'] else 'not being searched'})\n"
         f"budget    {budget_text(info['budget'], goals)}\n"

@@ -21,9 +21,16 @@ class Hyperband(Scheduler):
     MLSys 2020, section 3.2, runs them side by side. A bracket that judges late keeps what starts slowly.
     """
 
-    def __init__(self, brackets: Sequence[Scheduler], scale: Fidelity) -> None:
-        """Deal trials out to `brackets`, which judge from the first, second .. rung on."""
+    def __init__(self, brackets: Sequence[Scheduler], scale: Fidelity, in_seconds: bool = False) -> None:
+        """Deal trials out to `brackets`, which judge from the first, second .. rung on.
+
+        Args:
+            brackets: Those whose rungs lie `in_seconds` have none before the one from which they judge.
+            scale: The scale of fidelities.
+            in_seconds: Whether rungs lie at seconds spent.
+        """
         self._scale = scale
+        self._in_seconds = in_seconds
         self._brackets = brackets
         self._deal = [number for number, size in enumerate(bracket_sizes(scale)) for _ in range(size)]
 
@@ -31,7 +38,7 @@ class Hyperband(Scheduler):
         self, trial: int, family: Family, fidelity: int, value: float, seconds: float = 0.0, left: float = math.inf
     ) -> Verdict:
         bracket = self.bracket(trial)
-        if fidelity in self._scale.rungs and self._scale.rungs.index(fidelity) < bracket:
+        if not self._in_seconds and fidelity in self._scale.rungs and self._scale.rungs.index(fidelity) < bracket:
             return Verdict.GO_ON
         return self._brackets[bracket].report(trial, family, fidelity, value, seconds, left)
 
@@ -79,8 +86,9 @@ def build_scheduler(plan: Plan) -> Scheduler:
     margin = None if plan.margin == "learned" else plan.margin
     first_seconds = plan.first_seconds if plan.rungs == "seconds" else None
     if plan.scheduler == "hyperband":
-        brackets = [Asha(scale, shared, margin, first_seconds) for _ in scale.rungs]
-        return Hyperband(brackets, scale)
+        firsts = [first_seconds and first_seconds * scale.eta**number for number in range(len(scale.rungs))]
+        brackets = [Asha(scale, shared, margin, first) for first in firsts]
+        return Hyperband(brackets, scale, in_seconds=first_seconds is not None)
     if plan.scheduler == "asha" and plan.promotion:
         return Promotion(scale, shared, margin, first_seconds)
     if plan.scheduler == "asha":

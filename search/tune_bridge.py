@@ -18,6 +18,8 @@ from search.engine import Engine
 from search.scheduler import Verdict
 from trainables.job import REPORT
 
+Tick = Callable[[Iterable[str]], None]
+
 _NODE_DIED = "because its node has died"  # as Ray's head words it
 
 
@@ -27,19 +29,27 @@ class _Unpickled:
 
 
 class Suggestions(_Unpickled, TuneSearcher):
-    """Hands the engine's assignments to Tune."""
+    """Hands the engine's assignments to Tune.
 
-    def __init__(self, engine: Engine) -> None:
+    Args:
+        engine: The engine.
+        tick: As for `Decisions`. While no trial runs and none may start, on a cluster without machines yet, Tune asks
+            for trials up to ten minutes long and does nothing else.
+    """
+
+    def __init__(self, engine: Engine, tick: Tick) -> None:
         super().__init__()
         self._engine = engine
+        self._tick = tick
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # Ray's own FINISHED is a string
         assignment = self._engine.suggest()
         if assignment is not None:
             return assignment.model_dump(mode="json")
-        # A running trial may lose its worker and have to be handed out again.
-        over = self._engine.is_exhausted and not self._engine.running
-        return TuneSearcher.FINISHED if over else None
+        if self._engine.running:
+            return None  # one may lose its worker and have to be handed out again
+        self._tick(())
+        return TuneSearcher.FINISHED if self._engine.is_exhausted else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: the engine ended the trial when it took its last report."""
@@ -56,7 +66,7 @@ class Decisions(_Unpickled, FIFOScheduler):
         tick: Given the states of all of Tune's trials, as often as Tune looks for something to do.
     """
 
-    def __init__(self, engine: Engine, tick: Callable[[Iterable[str]], None]) -> None:
+    def __init__(self, engine: Engine, tick: Tick) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._engine = engine
         self._tick = tick

@@ -1,7 +1,7 @@
 """What a search learns from earlier runs before its first trial."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from results.run_folder import RunFolder, write_whole
 from results.schema import Status
 from search.place import open_run
 from search.plan import Plan
+from search.sections import Resources
 from spaces.errors import InputError
 from spaces.points import point_of
 from trainables.data.faceset import CLASSES
@@ -27,10 +28,10 @@ class EarlierTrial(BaseModel):
 
     Attributes:
         config: Its config.
-        status: How it ended; STOPPED for all trials on other data or another scale of fidelities.
-        reports: What it measured, by fidelity; on other data or another scale its last value, at `BELOW_ALL`.
+        status: How it ended; STOPPED for all trials of which the order alone counts.
+        reports: What it measured, by fidelity; where the order alone counts its last value, at `BELOW_ALL`.
         is_point: Whether it is the best of its family in its run, and so among the first to be tried.
-        place: On other data or another scale, the share of its run's trials that are better; None elsewhere.
+        place: Where the order alone counts, the share of its run's trials that are better; None elsewhere.
         violations: By how much its last measurement breaks each of this run's constraints.
         values: All objectives as it measured them last, where it is FINISHED and there are several.
     """
@@ -49,7 +50,9 @@ class EarlierTrial(BaseModel):
 _TRIALS: TypeAdapter[list[EarlierTrial]] = TypeAdapter(list[EarlierTrial])
 
 
-def earlier_trials(plan: Plan, run: RunFolder, fingerprint: str, split: str) -> tuple[list[EarlierTrial], list[str]]:
+def earlier_trials(
+    plan: Plan, run: RunFolder, fingerprint: str, split: str, machine: Mapping[str, Any]
+) -> tuple[list[EarlierTrial], list[str]]:
     """The trials from which `run` learns, and sentences that say so.
 
     They are kept in the run, so that a resume learns from the same ones even if the earlier runs are gone.
@@ -59,6 +62,7 @@ def earlier_trials(plan: Plan, run: RunFolder, fingerprint: str, split: str) -> 
         run: The run that is searched.
         fingerprint: The content hash of its data.
         split: The hash of what is held out.
+        machine: The machine, as `provenance.hardware` describes it.
 
     Raises:
         InputError: If an earlier run is not there or damaged.
@@ -73,7 +77,8 @@ def earlier_trials(plan: Plan, run: RunFolder, fingerprint: str, split: str) -> 
     found, sentences = [], []
     for location in plan.warm_start:
         with open_run(location) as earlier:
-            trials, sentence = _learned_from(plan, earlier, fingerprint, split)
+            is_alike = _is_alike(plan, earlier, fingerprint, split) and _is_as_fast(plan, earlier, machine)
+            trials, sentence = _learned_from(plan, earlier, is_alike)
         found += trials
         sentences.append(f"warm start from {location}: {sentence}")
     write_whole(run.warm_start, json.dumps(_TRIALS.dump_python(found, mode="json")))
@@ -93,18 +98,19 @@ def check_earlier(plan: Plan) -> None:
             raise InputError(f"{location}: no run here")
 
 
-def _learned_from(plan: Plan, earlier: RunFolder, fingerprint: str, split: str) -> tuple[list[EarlierTrial], str]:
+def _learned_from(plan: Plan, earlier: RunFolder, is_alike: bool) -> tuple[list[EarlierTrial], str]:
     """The trials of `earlier` in the space of `plan`, and how many they are and what they are good for."""
-    records = [record for record in trials_in([earlier]) if record.measurements]
+    # A trial that failed has told its own run nothing either.
+    records = [each for each in trials_in([earlier]) if each.measurements and each.status is not Status.FAILED]
     measured = [record for record in records if plan.goals.has_values(record.measurements[-1])]
-    is_alike = _is_alike(plan, earlier, fingerprint, split)
     in_space = list(_translated(plan, ranked(measured, plan.goals), is_alike))
+    machine = " or machine" if "latency_ms" in plan.goals.measures else ""
     trials, kind = in_space, "the same data, pretraining and rungs"
     if not is_alike and plan.sampler == "tpe" and len(plan.goals.objectives) == 1:
-        kind = "other data, pretraining or rungs: the sampler learns from their order alone"
+        kind = f"other data, pretraining, rungs{machine}: the sampler learns from their order alone"
     elif not is_alike:
         trials = [trial for trial in in_space if trial.is_point]
-        kind = "other data, pretraining or rungs: only the best of each family count"
+        kind = f"other data, pretraining, rungs{machine}: only the best of each family count"
     lacking = len(records) - len(measured)
     unknown = f"; {lacking} more did not measure {plan.goals.describe()}" if lacking else ""
     return trials, f"{len(in_space)} of {len(measured)} trials lie in this space; {kind}{unknown}"
@@ -113,14 +119,27 @@ def _learned_from(plan: Plan, earlier: RunFolder, fingerprint: str, split: str) 
 def _is_alike(plan: Plan, earlier: RunFolder, fingerprint: str, split: str) -> bool:
     """Whether what `earlier` measured compares with what `plan` will: the same images trained on and held out, too."""
     data, values = earlier.provenance_values().get("data", {}), earlier.plan_values()
-    same_goal = earlier.goals().objectives[0] == plan.goals.objectives[0]
     is_same_data = (data.get("fingerprint"), data.get("split")) == (fingerprint, split)
     is_same_use = _use(earlier.data_spec().protocol) == _use(plan.data.protocol)
     has_start = "pretraining" in values  # older plans have none
     is_same_start = not plan.needs_pretraining or (has_start and earlier.pretraining() == plan.pretraining)
     is_as_real = bool(values.get("fake")) == bool(plan.fake)
     are_same_trials = is_same_data and is_same_use and is_same_start and is_as_real
-    return same_goal and are_same_trials and earlier.fidelity() == plan.fidelity
+    return are_same_trials and earlier.fidelity() == plan.fidelity
+
+
+def _is_as_fast(plan: Plan, earlier: RunFolder, machine: Mapping[str, Any]) -> bool:
+    """Whether a latency that `earlier` measured, if `plan` speaks of any, would be the same on this `machine`."""
+    if "latency_ms" not in plan.goals.measures:
+        return True
+    sessions, resources = earlier.provenance_values().get("sessions"), earlier.plan_values().get("resources", {})
+    there = sessions[-1]["hardware"] if sessions else {}
+    return _speed(there) == _speed(machine) and Resources.model_validate(resources) == plan.resources
+
+
+def _speed(machine: Mapping[str, Any]) -> tuple[object, bool]:
+    """What tells machines apart by their pace: the processor, and whether there are GPUs."""
+    return machine.get("processor"), bool(machine.get("resources", {}).get("GPU"))
 
 
 def _use(protocol: ProtocolSpec) -> tuple[object, ...]:

@@ -46,7 +46,7 @@ def pretrain(
 
     Args:
         plan: The plan.
-        engine: Says when the session is over: pretraining counts towards its time.
+        engine: Says when the session is over: pretraining counts towards its time and its means.
         cache: The node's folder for shared work.
         cpus: CPUs of the session, all of which pretraining may use.
         found: What `find_weights` gave.
@@ -69,6 +69,12 @@ def pretrain(
     cpus = max(1, min(cpus, usable_cpus()))
     computing_since, is_computed = began, False
 
+    def spent() -> tuple[float, tuple[float, float]]:
+        """Seconds that this process has computed, and the CPUs and GPUs that it occupied."""
+        from trainables.precision import Compute
+
+        return time.time() - computing_since, (cpus, float(Compute.best().device.type == "cuda"))
+
     def listen(share: float, loss: float) -> bool:
         nonlocal computing_since, is_computed
         if math.isnan(loss):
@@ -77,7 +83,8 @@ def pretrain(
         else:
             is_computed = True
             say(f"pretraining {arch}: {share:.0%} done, training loss {loss:.3f}, {time.time() - began:.0f} s")
-        return not engine.is_over
+        is_spent = is_computed and engine.spend.plus(*spent()).share(plan.budget) >= 1
+        return not (engine.is_over or is_spent)
 
     say(f"pretraining {arch} on {len(data.images):,} faces of seven emotions, unless that was done before ...")
     try:
@@ -88,10 +95,7 @@ def pretrain(
         raise InputError(f"pretraining: {error}") from error
     finally:
         if is_computed:
-            from trainables.precision import Compute
-
-            seconds, is_on_gpu = time.time() - computing_since, Compute.best().device.type == "cuda"
-            engine.note_preparation(Spend(seconds * cpus, seconds * is_on_gpu))
+            engine.note_preparation(Spend(0.0, 0.0).plus(*spent()))
     return {**found, weights_key(arch, FACES): path.resolve()}
 
 

@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 from results.leaderboard import trials_of
 from results.schema import Status, TrialEnd
 from search.engine import MAX_LOST_WORKERS, Engine
+from search.ledger import LEFT_PAUSED
 from search.lineup import MAX_WAITING
 from search.plan import validate_plan
 from search.scheduler import Verdict
@@ -278,3 +279,35 @@ def test_a_grid_that_has_no_more_of_the_idle_kind_goes_on_with_the_other(tmp_pat
         assert waiting <= MAX_WAITING
     assert len(engine.trials) == 42
     assert seen[Family.FOREST] == 1
+
+
+def test_what_was_paused_at_the_end_of_a_session_uses_up_no_patience(tmp_path):
+    plan = plan_of(promotion=True, margin=0, budget={"trials": 12, "patience": 8})
+    run = Run(tmp_path, plan)
+    engine = run.session()
+    run_to_end(engine)
+    waited = engine.waited
+    engine.close()
+    ends = [event for event in run.events if isinstance(event, TrialEnd)]
+    assert any(end.reason == LEFT_PAUSED for end in ends)
+    assert engine.waited == waited
+    run.plan = plan.model_copy(update={"budget": plan.budget.model_copy(update={"trials": 24})})
+    again = run.session()
+    assert (again.waited, again.is_exhausted) == (waited, False)
+
+
+def test_a_grid_that_is_at_its_end_takes_up_what_it_paused(tmp_path):
+    features = {"kind": "pixels", "contrast": "none", "pca": 0, "mirror": False, "flip": False}
+    svm = {"kernel": "linear", "C": [0.1, 1.0], "class_weight": "none", "features": features}
+    space = {"families": ["svm"], "svm": svm}
+    plan = plan_of(sampler="grid", promotion=True, margin=0, budget={"trials": 9}, space=space)
+    engine = Run(tmp_path, plan, concurrency=1).session()
+    run_to_end(engine)
+    assert engine.incumbent is not None
+
+
+def test_what_of_the_budget_is_used_up_is_known(tmp_path):
+    engine = Run(tmp_path, make_plan(trials=3, target=0.01, cpu_seconds=1e6)).session()
+    assert engine.limits_reached == []
+    run_to_end(engine)
+    assert engine.limits_reached == ["trials", "target"]

@@ -4,9 +4,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from search.foresight import Foresight
+from search.plan import validate_plan
 from search.promotion import MOST_WAITING, Promotion
 from search.scheduler import Asha, Verdict, goes_on
-from search.strategies import Hyperband, MedianStopping, NoStopping, bracket_sizes
+from search.strategies import Hyperband, MedianStopping, NoStopping, bracket_sizes, build_scheduler
 from spaces.family import Family
 from spaces.fidelity import Fidelity
 
@@ -297,3 +298,28 @@ def test_hyperband_deals_trials_out_and_judges_each_bracket_by_itself():
     ]
     for trial, value in zip(late, (0.6, 0.5), strict=True):
         assert [rule.report(trial, Family.SVM, fidelity, value) for fidelity in (1, 3, 9, 27)] == [GO_ON] * 3 + [END]
+
+
+def test_an_eager_promotion_passes_over_whom_it_lost():
+    rule = Promotion(Fidelity())
+    for trial, value in enumerate((0.6, 0.5, 0.4)):
+        rule.report(trial, Family.SVM, 1, value)
+    assert rule.promote(always, eager=True) == 0
+    rule.leave(0)  # it failed on its way
+    assert rule.promote(always, eager=False) is None
+    assert rule.promote(always, eager=True) == 1
+    for fidelity in (3, 9, 27):
+        rule.report(1, Family.SVM, fidelity, 0.5)
+        rule.take_up(1)
+    rule.leave(1)
+    assert rule.promote(always, eager=True) is None, "one has reached the end"
+
+
+def test_brackets_of_hyperband_in_seconds_judge_later_by_a_factor_of_eta():
+    plan = validate_plan({"budget": {"trials": 9}, "scheduler": "hyperband", "rungs": "seconds", "margin": 0}, "test")
+    rule = build_scheduler(plan)
+    assert isinstance(rule, Hyperband)
+    second = [trial for trial in range(49) if rule.bracket(trial) == 1][:2]
+    for trial, value in zip(second, (0.6, 0.5), strict=True):
+        assert rule.report(trial, Family.SVM, 1, value, 14.0) is GO_ON  # the first bracket has judged at 5 seconds
+        assert rule.report(trial, Family.SVM, 3, value, 16.0) is (GO_ON if value == 0.6 else END)

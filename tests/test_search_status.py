@@ -4,6 +4,9 @@ import json
 
 from recorded_run import run_of_three
 
+from results.journal import Journal
+from results.schema import TrialTakenUp
+from search.plan_file import read_plan, write_plan
 from search.status import status_of, status_text
 
 
@@ -36,3 +39,16 @@ def test_a_session_that_began_on_a_cluster_without_workers_is_told(tmp_path):
     values["sessions"][-1]["hardware"]["resources"] = {}
     run.provenance.write_text(json.dumps(values))
     assert status_of(run)["cpu_seconds"] == 30.0
+
+
+def test_trials_that_wait_at_a_rung_are_told_apart_from_those_that_run(tmp_path):
+    run = run_of_three(tmp_path / "run")
+    run.measurements.write_text("".join(line for line in run.measurements.open() if '"end"' not in line))
+    assert (status_of(run)["running"], status_of(run)["paused"]) == (3, 0)
+    plan = read_plan(run.plan)
+    write_plan(plan.model_copy(update={"promotion": True}), run.plan)
+    with Journal(run.measurements) as journal:
+        journal.append(TrialTakenUp(trial=2, time=4.0))
+    info = status_of(run)
+    assert (info["running"], info["paused"]) == (1, 2)
+    assert "2 paused, 1 unfinished" in status_text(info).plain

@@ -18,11 +18,20 @@ from search.warm_start import BELOW_ALL, earlier_trials
 from spaces.errors import InputError
 
 DATA = {"fingerprint": "f", "split": "s"}
+HERE = {"processor": "one", "resources": {"CPU": 4.0}}
 
 
 def run_on(path: Path, data: dict[str, str]) -> RunFolder:
     run = run_of_three(path)
-    run.provenance.write_text(json.dumps({**json.loads(run.provenance.read_text()), "data": data}))
+    run.provenance.write_text(json.dumps({"sessions": [{"hardware": HERE}], "data": data}))
+    return run
+
+
+def timed(run: RunFolder) -> RunFolder:
+    """The run, as if its trials had measured latencies."""
+    lines = [json.loads(line) for line in run.measurements.read_text().splitlines()]
+    lines = [{**line, "latency_ms": 30.0} if line["kind"] == "measurement" else line for line in lines]
+    run.measurements.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return run
 
 
@@ -38,13 +47,12 @@ def new_run(tmp_path: Path) -> RunFolder:
 
 def test_the_same_data_keep_fidelities_and_ends(tmp_path):
     plan = plan_from(run_on(tmp_path / "old", DATA))
-    found, sentences = earlier_trials(plan, new_run(tmp_path), "f", "s")
+    found, sentences = earlier_trials(plan, new_run(tmp_path), "f", "s", HERE)
     assert [(trial.status, trial.reports, trial.is_point) for trial in found] == [
         (Status.FINISHED, {27: 0.5}, True),
-        (Status.STOPPED, {3: 0.5}, False),
         (Status.STOPPED, {1: 0.5}, False),
-    ]
-    assert "3 of 3 trials lie in this space; the same data" in sentences[0]
+    ], "the trial that failed is left out"
+    assert "2 of 2 trials lie in this space; the same data" in sentences[0]
 
 
 @pytest.mark.parametrize(
@@ -61,76 +69,70 @@ def test_the_same_data_keep_fidelities_and_ends(tmp_path):
 )
 def test_of_other_data_or_rungs_the_order_is_kept(tmp_path, data, fields):
     plan = plan_from(run_on(tmp_path / "old", data), **fields)
-    found, sentences = earlier_trials(plan, new_run(tmp_path), "f", "s")
+    found, sentences = earlier_trials(plan, new_run(tmp_path), "f", "s", HERE)
     assert {trial.status for trial in found} == {Status.STOPPED}
     assert all(trial.reports == {BELOW_ALL: 0.5} for trial in found)
-    assert [trial.is_point for trial in found] == [True, False, False]
-    assert [trial.place for trial in found] == [0, pytest.approx(1 / 3), pytest.approx(2 / 3)]
+    assert [trial.is_point for trial in found] == [True, False]
+    assert [trial.place for trial in found] == [0, 0.5]
     assert "from their order alone" in sentences[0]
 
 
 def test_trials_outside_the_space_are_left_out_and_it_is_said(tmp_path):
     plan = plan_from(run_on(tmp_path / "old", DATA), space={"svm": {"kernel": "linear"}})
-    found, sentences = earlier_trials(plan, new_run(tmp_path), "f", "s")
+    found, sentences = earlier_trials(plan, new_run(tmp_path), "f", "s", HERE)
     assert not found
-    assert "0 of 3 trials lie in this space" in sentences[0]
+    assert "0 of 2 trials lie in this space" in sentences[0]
 
 
 def test_a_resume_needs_the_earlier_run_no_more(tmp_path):
     old, new = run_on(tmp_path / "old", DATA), new_run(tmp_path)
     plan = plan_from(old)
-    found, _ = earlier_trials(plan, new, "f", "s")
+    found, _ = earlier_trials(plan, new, "f", "s", HERE)
     old.plan.unlink()
-    assert earlier_trials(plan, new, "f", "s") == (found, [])
+    assert earlier_trials(plan, new, "f", "s", HERE) == (found, [])
     with pytest.raises(InputError, match="no run here"):
-        earlier_trials(plan, RunFolder(tmp_path / "third"), "f", "s")
+        earlier_trials(plan, RunFolder(tmp_path / "third"), "f", "s", HERE)
 
 
 def test_the_best_of_an_earlier_run_keeps_to_the_limits_of_this_one(tmp_path):
-    earlier = run_on(tmp_path / "old", DATA)
-    lines = [json.loads(line) for line in earlier.measurements.read_text().splitlines()]
-    timed = [{**line, "latency_ms": 30.0} if line["kind"] == "measurement" else line for line in lines]
-    earlier.measurements.write_text("".join(json.dumps(line) + "\n" for line in timed))
-    found, _ = earlier_trials(plan_from(earlier, constraints=["latency_ms <= 20"]), new_run(tmp_path), "f", "s")
+    earlier = timed(run_on(tmp_path / "old", DATA))
+    found, _ = earlier_trials(plan_from(earlier, constraints=["latency_ms <= 20"]), new_run(tmp_path), "f", "s", HERE)
     assert not any(trial.is_point for trial in found)
     assert {trial.violations["latency_ms <= 20"] for trial in found} == {10.0}
 
 
 def test_trials_that_did_not_measure_the_objective_are_left_out_and_it_is_said(tmp_path):
     plan = plan_from(run_on(tmp_path / "old", DATA), objectives=["latency_ms"])
-    found, sentences = earlier_trials(plan, new_run(tmp_path), "f", "s")
+    found, sentences = earlier_trials(plan, new_run(tmp_path), "f", "s", HERE)
     assert not found
-    assert "3 more did not measure latency_ms" in sentences[0]
+    assert "2 more did not measure latency_ms" in sentences[0]
 
 
 def test_an_earlier_run_may_lie_at_a_url(tmp_path):
     run = run_on(tmp_path / "old", DATA)
     plan = plan_from(run, warm_start=[f"file://{run.path}"])
-    found, sentences = earlier_trials(plan, new_run(tmp_path), "f", "s")
-    assert [trial.reports for trial in found] == [{27: 0.5}, {3: 0.5}, {1: 0.5}]
-    assert f"file://{run.path}: 3 of 3" in sentences[0]
+    found, sentences = earlier_trials(plan, new_run(tmp_path), "f", "s", HERE)
+    assert [trial.reports for trial in found] == [{27: 0.5}, {1: 0.5}]
+    assert f"file://{run.path}: 2 of 2" in sentences[0]
 
 
 @pytest.mark.parametrize("fields", [{"sampler": "cmaes"}, {"objectives": ["val_accuracy", "latency_ms"]}])
 def test_samplers_that_cannot_learn_from_an_order_get_the_best_alone_and_it_is_said(tmp_path, fields):
-    run = run_on(tmp_path / "old", {"fingerprint": "other", "split": "s"})
-    lines = [json.loads(line) for line in run.measurements.read_text().splitlines()]
-    timed = [{**line, "latency_ms": 30.0} if line["kind"] == "measurement" else line for line in lines]
-    run.measurements.write_text("".join(json.dumps(line) + "\n" for line in timed))
-    found, sentences = earlier_trials(plan_from(run, **fields), new_run(tmp_path), "f", "s")
+    run = timed(run_on(tmp_path / "old", {"fingerprint": "other", "split": "s"}))
+    found, sentences = earlier_trials(plan_from(run, **fields), new_run(tmp_path), "f", "s", HERE)
     assert [trial.is_point for trial in found] == [True]
     assert "only the best of each family count" in sentences[0]
 
 
 def test_another_pretraining_matters_only_where_something_begins_with_it(tmp_path):
     plan = plan_from(run_on(tmp_path / "old", DATA), pretraining={"epochs": 3})
-    _, sentences = earlier_trials(plan, new_run(tmp_path), "f", "s")
+    _, sentences = earlier_trials(plan, new_run(tmp_path), "f", "s", HERE)
     assert "the same data" in sentences[0]
 
 
 def test_what_several_earlier_runs_found_best_is_tried_once(tmp_path):
     plan = plan_from(run_on(tmp_path / "old", DATA))
-    found, _ = earlier_trials(plan, new_run(tmp_path), "f", "s")
+    found, _ = earlier_trials(plan, new_run(tmp_path), "f", "s", HERE)
     (best,) = [trial for trial in found if trial.is_point]
     once, twice = (Searcher(None, plan, (), [*found, *more]) for more in ((), found))
     assert once._points == twice._points
@@ -140,18 +142,50 @@ def test_what_several_earlier_runs_found_best_is_tried_once(tmp_path):
 
 
 def test_with_several_objectives_what_an_alike_run_finished_keeps_its_values(tmp_path):
-    run = run_on(tmp_path / "old", DATA)
-    lines = [json.loads(line) for line in run.measurements.read_text().splitlines()]
-    timed = [{**line, "latency_ms": 30.0} if line["kind"] == "measurement" else line for line in lines]
-    run.measurements.write_text("".join(json.dumps(line) + "\n" for line in timed))
-    plan = plan_from(run, objectives=["val_accuracy", "latency_ms"])
-    found, _ = earlier_trials(plan, new_run(tmp_path), "f", "s")
+    run = timed(run_on(tmp_path / "old", DATA))
+    plan = plan_from(run, objectives=["val_accuracy", "latency_ms"], resources={"svm": {"cpus": 2}})
+    found, _ = earlier_trials(plan, new_run(tmp_path), "f", "s", HERE)
     study = Searcher(None, plan, (), found)._study
     assert [(trial.state, trial.values) for trial in study.trials] == [
         (TrialState.COMPLETE, [0.5, 30.0]),
         (TrialState.PRUNED, None),
-        (TrialState.PRUNED, None),
     ]
+
+
+def test_with_several_objectives_the_best_of_other_data_is_a_point_and_no_bad_trial_of_the_study(tmp_path):
+    run = timed(run_on(tmp_path / "old", {"fingerprint": "other", "split": "s"}))
+    plan = plan_from(run, objectives=["val_accuracy", "latency_ms"])
+    found, _ = earlier_trials(plan, new_run(tmp_path), "f", "s", HERE)
+    searcher = Searcher(None, plan, (), found)
+    assert searcher._study.trials == []
+    number, config = searcher.ask()
+    assert (number, config.model_dump(mode="json")) == (0, found[0].config)
+
+
+@pytest.mark.parametrize(
+    ("machine", "resources", "alike"),
+    [
+        (HERE, {"svm": {"cpus": 2}}, True),
+        ({**HERE, "processor": "other"}, {"svm": {"cpus": 2}}, False),
+        ({**HERE, "resources": {"CPU": 4.0, "GPU": 1.0}}, {"svm": {"cpus": 2}}, False),
+        (HERE, {}, False),
+    ],
+)
+def test_latencies_of_another_machine_are_not_taken_for_this_ones(tmp_path, machine, resources, alike):
+    run = timed(run_on(tmp_path / "old", DATA))
+    limited = plan_from(run, constraints=["latency_ms <= 50"], resources=resources)
+    _, sentences = earlier_trials(limited, new_run(tmp_path), "f", "s", machine)
+    assert ("; the same data" in sentences[0], "machine" in sentences[0]) == (alike, not alike)
+    (tmp_path / "new" / "warm_start.json").unlink(missing_ok=True)
+    _, sentences = earlier_trials(plan_from(run, resources=resources), RunFolder(tmp_path / "new"), "f", "s", machine)
+    assert ("; the same data" in sentences[0]) or not alike
+
+
+def test_a_run_with_another_objective_compares_where_it_measured_this_one(tmp_path):
+    run = run_on(tmp_path / "old", DATA)
+    found, sentences = earlier_trials(plan_from(run, objectives=["val_macro_f1"]), new_run(tmp_path), "f", "s", HERE)
+    assert found[0].reports == {27: 0.5}
+    assert "the same data" in sentences[0]
 
 
 def test_a_run_that_is_not_there_is_told_before_the_data_are_read(tmp_path, monkeypatch):

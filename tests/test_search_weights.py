@@ -71,3 +71,20 @@ def test_imagenet_weights_are_resolved_by_the_driver_or_told_to_be_missing(fertu
     torch.save({}, wrong)
     assert not hashlib.sha256(wrong.read_bytes()).hexdigest().startswith("f37072fd")
     assert "sha256 must begin with f37072fd" in fertune.run("search", plan, "--name", "wrong", code=2).stderr
+
+
+@pytest.mark.timeout(280)
+def test_means_end_pretraining_as_they_end_trials(fertune: CommandLine):
+    budget = {"trials": 4, "cpu_seconds": 4}
+    plan = write_plan(fertune.folder, budget=budget, pretraining={**PLAN["pretraining"], "epochs": 60})
+    done = fertune.run("search", plan, "--name", "poor", code=1)
+    assert "100% done" not in done.stderr
+    assert "give it a larger budget" in done.stderr
+    (made,) = (
+        event
+        for event in read_events(fertune.folder / "runs" / "poor" / "measurements.jsonl")
+        if isinstance(event, Preparation)
+    )
+    assert made.cpu_seconds >= 4
+    again = fertune.run("resume", "runs/poor", code=1)
+    assert "nothing is left to do within budget.cpu_seconds 4; `fertune resume RUN --cpu-seconds MORE`" in again.stderr
