@@ -1,6 +1,5 @@
 """What a search is for: the objectives that are optimized, and the limits that a model must keep to."""
 
-import math
 import re
 from typing import Literal, NamedTuple, Self, TypeAlias
 
@@ -118,11 +117,24 @@ class Goals(BaseModel):
         return all(violation <= 0 for violation in self.violations(measurement))
 
 
+def check_constraint(text: str) -> None:
+    """Make sure that a model can keep the constraint that `text` says.
+
+    Raises:
+        ValueError: If it says none, or one that no model keeps, such as an accuracy in percent.
+    """
+    measure, sign, limit = parse_constraint(text)
+    if sign > 0 and limit <= 0:
+        raise ValueError(f"{measure} is never below 0; received {text!r}")
+    if sign < 0 and measure in SHARES and limit > 1:
+        raise ValueError(f"{measure} is never above 1; received {text!r}")
+
+
 def parse_constraint(text: str) -> Constraint:
     """The constraint that `text` says, such as `latency_ms <= 20`.
 
     Raises:
-        ValueError: If it says none, or one that every model keeps or none can.
+        ValueError: If it says none.
     """
     match = _CONSTRAINT.fullmatch(text)
     measures = ", ".join(MEASURES)
@@ -134,8 +146,4 @@ def parse_constraint(text: str) -> Constraint:
         limit = float(match[3])
     except ValueError:
         raise ValueError(f"the limit of a constraint is a number; received {match[3]!r} in {text!r}") from None
-    if match[1] in SHARES and not 0 <= limit <= 1:
-        raise ValueError(f"{match[1]} lies between 0 and 1; received {match[3]} in {text!r}")
-    if not 0 < limit < math.inf and match[1] not in SHARES:
-        raise ValueError(f"{match[1]} is a number above 0; received {match[3]} in {text!r}")
     return Constraint(match[1], 1 if match[2] == "<=" else -1, limit)

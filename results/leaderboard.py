@@ -55,7 +55,7 @@ class TrialRecord:
         val_log_loss: In nats.
         seconds: Seconds spent in all up to that rung.
         seed: Seed of its learner.
-        reason: Why it failed; empty otherwise.
+        reason: Why it failed, or was stopped by the end of the search; empty otherwise.
         measurements: One for each rung it reached, lowest first.
     """
 

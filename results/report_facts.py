@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from results.clock import searched_seconds
 from results.describe import describe
 from results.front import pareto_front
-from results.goals import TIMED
+from results.goals import TIMED, Goals
 from results.journal import read_events
 from results.leaderboard import TrialRecord, ranked, record_json, trials_of
 from results.predictions import kept_probabilities
@@ -66,7 +66,7 @@ class Facts:
     @cached_property
     def finished(self) -> list[TrialRecord]:
         """The trials that can win: at full fidelity and within all constraints; best first."""
-        return eligible(self.records, self.run.goals())
+        return eligible(self.records, self.goals)
 
     @property
     def winner(self) -> TrialRecord | None:
@@ -78,20 +78,24 @@ class Facts:
         """The reading of the test set for the winner, None if it has not been read for it."""
         return reading_for(self.winner, list(self.readings)) if self.winner else None
 
+    @cached_property
+    def goals(self) -> Goals:
+        """What the run was for."""
+        return self.run.goals()
+
     @property
     def footprint(self) -> list[str]:
         """Of latency and size those of which the plan speaks."""
-        return [name for name in self.run.goals().measures if name in TIMED]
+        return [name for name in self.goals.measures if name in TIMED]
 
-    @property
+    @cached_property
     def front(self) -> list[TrialRecord]:
         """The Pareto front where there are several objectives, else none."""
-        goals = self.run.goals()
-        return pareto_front(self.records, goals) if len(goals.objectives) > 1 else []
+        return pareto_front(self.records, self.goals) if len(self.goals.objectives) > 1 else []
 
     def breaks_limits(self, record: TrialRecord) -> bool:
         """Whether what a trial measured last breaks a constraint."""
-        return bool(record.measurements) and not self.run.goals().are_kept_by(record.measurements[-1])
+        return bool(record.measurements) and not self.goals.are_kept_by(record.measurements[-1])
 
     @cached_property
     def seconds(self) -> list[float]:
@@ -128,7 +132,7 @@ class Facts:
                 f"balanced accuracy {best.val_accuracy:.4f} on validation{self._other_figures(best)}."
             )
         if any(record.status is Status.FINISHED for record in self.records):
-            return f"No trial at full fidelity is{self.run.goals().within}."
+            return f"No trial at full fidelity is{self.goals.within}."
         if self.records and self.records[0].measurements:
             best = self.records[0]
             return (
@@ -138,13 +142,12 @@ class Facts:
         return "No trial has been measured yet."
 
     def _other_figures(self, record: TrialRecord) -> str:
-        goals = self.run.goals()
-        found = record_json(record, goals)
-        return "".join(f", {name} {found[name]:.4g}" for name in goals.measures if name != "val_accuracy")
+        found = record_json(record, self.goals)
+        return "".join(f", {name} {found[name]:.4g}" for name in self.goals.measures if name != "val_accuracy")
 
     def _optimism(self) -> list[str]:
         # What is picked for something else is not picked for an accuracy that is too high.
-        if not self.finished or self.run.goals().objectives[0] != "val_accuracy":
+        if not self.finished or self.goals.objectives[0] != "val_accuracy":
             return []
         if self.selection:
             expected: float | None = self.selection.compared["optimism"]["expected"]

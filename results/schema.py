@@ -130,7 +130,7 @@ class Measurement(_TrialEvent):
 
 
 class TrialEnd(_TrialEvent):
-    """A trial ended: at full fidelity, stopped at a rung, or failed with a reason."""
+    """A trial ended: at full fidelity, stopped at a rung or with the search, or failed; with the reason, if any."""
 
     kind: Literal["end"] = "end"
     status: EndStatus

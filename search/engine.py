@@ -155,11 +155,12 @@ class Engine:
     def close(self) -> None:
         """Write down that the session ended, so that its seconds count up to here.
 
-        Paused trials are STOPPED, but for those that deserve to go on where time or means ran out or the target was
-        met: like the running ones they wait for a resume with more. If the search was interrupted, all do.
+        Paused trials are STOPPED, but for those that deserve to go on where time or means ran out, the target was met
+        or trial after trial failed: like the running ones they wait for a resume. If the search was interrupted, all
+        do.
         """
         if not self.was_interrupted:
-            kept = self._scheduler.deserving if self.is_over else frozenset()
+            kept = self._scheduler.deserving(self._is_closing) if self.is_over else frozenset()
             for number in sorted(self._scheduler.paused - kept):
                 self.end(number, Status.STOPPED, LEFT_PAUSED)
         self._emit(SessionEnd(time=self._clock()))

@@ -42,7 +42,7 @@ class Ledger:
 
     @property
     def at_a_rung(self) -> set[int]:
-        """The trials of which the last that is known is a measurement: with promotion those that are paused."""
+        """The trials whose last known event is a measurement: where all pause at each rung, the paused ones."""
         return {trial for trial, events in self._events.items() if isinstance(events[-1], Measurement)}
 
     def apply(self, event: Event) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from results.goals import SHARES, Goals, Objective, parse_constraint
+from results.goals import SHARES, Goals, Objective, check_constraint
 from search.budget import Budget
 from search.sections import CacheSize, Cluster, Fake, Resources, Section
 from spaces.domain import FloatRange
@@ -57,8 +57,9 @@ class Plan(Section):
             model_mb. Rungs, incumbent and winner go by the first; several give a Pareto front.
         constraints: Limits such as `latency_ms <= 20`. A trial that breaks one cannot win, and TPE avoids its like.
         warm_start: Earlier runs to learn from, paths or URLs. Their best trial of each family is tried first; their
-            other trials tell the sampler where to look: on the same data, pretraining and rungs like trials of this
-            run, otherwise by their order alone, if it is `tpe` with one objective.
+            other trials, those that failed left out, tell the sampler where to look: on the same data, pretraining and
+            rungs, and the same machine where latency counts, like trials of this run, otherwise by their order alone,
+            if it is `tpe` with one objective.
         scheduler: `asha` lets only the best 1/eta at a rung go on: for budgets that cannot train most trials to the
             end. `hyperband` judges some trials from a later rung on: where nobody knows how much early figures say.
             `median` stops the worse half: gentler, where early figures say little of late ones. `none` trains every
@@ -187,7 +188,7 @@ class Plan(Section):
         wrong = []
         for text in constraints:
             try:
-                parse_constraint(text)
+                check_constraint(text)
             except ValueError as error:
                 wrong.append(str(error))
         if wrong:

@@ -70,9 +70,8 @@ class Promotion(Asha):
     def paused(self) -> frozenset[int]:
         return frozenset(self._paused)
 
-    @property
-    def deserving(self) -> frozenset[int]:
-        return frozenset(self._promotable(eager=False))
+    def deserving(self, eager: bool) -> frozenset[int]:
+        return frozenset(self._promotable(eager))
 
     @property
     def passed_over(self) -> frozenset[int]:
@@ -91,7 +90,7 @@ class Promotion(Asha):
         for rung, entries in self._ranked():
             # Eager is who wants some to reach full fidelity, and the lost ones cannot.
             able = [entry for entry in entries if not (eager and entry[1] in self._lost)]
-            good = able[: self._deserving(rung, able, eager)]
+            good = able[: self._deserving(rung, entries, eager)]
             chosen += [(-rung[1], -value, trial) for value, trial in good if self._paused.get(trial) == rung]
         yield from (trial for _, _, trial in sorted(chosen))
 

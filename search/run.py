@@ -207,8 +207,8 @@ def _search(
 
 def _nothing_left(plan: Plan, reached: Sequence[str]) -> str:
     spent = ", ".join(f"budget.{name} {getattr(plan.budget, name):g}" for name in reached)
-    flag = f"--{reached[0].replace('_', '-')}"
-    return f"nothing is left to do within {spent}; `fertune resume RUN {flag} MORE` goes on"
+    flags = " ".join(f"--{name.replace('_', '-')} MORE" for name in reached)
+    return f"nothing is left to do within {spent}; `fertune resume RUN {flags}` goes on"
 
 
 def _write_provenance(plan: Plan, run: RunFolder, data: TrainingData, resources: dict[str, float]) -> None:

@@ -77,8 +77,7 @@ class Scheduler(ABC):
         """The trials that wait at a rung."""
         return frozenset()
 
-    @property
-    def deserving(self) -> frozenset[int]:
+    def deserving(self, eager: bool) -> frozenset[int]:
         """Those of the paused trials that `promote` would take up."""
         return frozenset()
 

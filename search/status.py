@@ -31,7 +31,8 @@ def status_of(run: RunFolder) -> dict[str, Any]:
         ledger.apply(event)
     records, best = list(ledger.trials.values()), ledger.patience.incumbent
     unfinished = {record.trial for record in records if record.status is Status.RUNNING}
-    paused = len(unfinished & ledger.at_a_rung) if plan.promotion else 0
+    # With rungs in seconds a trial that has measured something may have passed none.
+    paused = len(unfinished & ledger.at_a_rung) if plan.promotion and plan.rungs != "seconds" else 0
     return {
         "run": run.location,
         "active": is_driven(run),

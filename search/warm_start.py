@@ -132,13 +132,13 @@ def _is_as_fast(plan: Plan, earlier: RunFolder, machine: Mapping[str, Any]) -> b
     """Whether a latency that `earlier` measured, if `plan` speaks of any, would be the same on this `machine`."""
     if "latency_ms" not in plan.goals.measures:
         return True
-    sessions, resources = earlier.provenance_values().get("sessions"), earlier.plan_values().get("resources", {})
-    there = sessions[-1]["hardware"] if sessions else {}
-    return _speed(there) == _speed(machine) and Resources.model_validate(resources) == plan.resources
+    resources = Resources.model_validate(earlier.plan_values().get("resources", {}))
+    there = {_speed(session["hardware"]) for session in earlier.provenance_values().get("sessions", [])}
+    return there == {_speed(machine)} and resources == plan.resources
 
 
 def _speed(machine: Mapping[str, Any]) -> tuple[object, bool]:
-    """What tells machines apart by their pace: the processor, and whether there are GPUs."""
+    """What tells machines apart by their pace: the driver's processor, and whether there are GPUs."""
     return machine.get("processor"), bool(machine.get("resources", {}).get("GPU"))
 
 

@@ -94,9 +94,6 @@ def test_constraints_are_read():
         ("latency_ms < 20", "reads like `latency_ms <= 20`"),
         ("speed <= 20", "'speed' is not measured; a constraint limits one of val_accuracy"),
         ("latency_ms <= 1e", "the limit of a constraint is a number; received '1e'"),
-        ("val_accuracy >= 70", "val_accuracy lies between 0 and 1; received 70 in"),
-        ("latency_ms <= 0", "latency_ms is a number above 0; received 0 in"),
-        ("model_mb <= 1e999", "model_mb is a number above 0"),
     ],
 )
 def test_other_constraints_are_refused(text, sentence):

@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from engine_run import Run, fail, make_plan, plan_of, report, run_to_end
+from engine_run import Run, fail, make_plan, plan_of, report, run_to_end, value_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
@@ -311,3 +311,16 @@ def test_what_of_the_budget_is_used_up_is_known(tmp_path):
     assert engine.limits_reached == []
     run_to_end(engine)
     assert engine.limits_reached == ["trials", "target"]
+
+
+def test_where_means_ran_out_before_any_trial_was_complete_the_furthest_one_waits(tmp_path):
+    plan = plan_of(promotion=True, margin=0, budget={"trials": 40, "cpu_seconds": 9}, space={"families": ["svm"]})
+    run = Run(tmp_path, plan, concurrency=1)
+    engine = run.session()
+    while (handed := engine.suggest()) is not None:
+        fidelity = plan.fidelity.next_rung(handed.recorded)
+        engine.report({**report(handed.trial, fidelity, value_of(handed.trial)), "total_seconds": 2.0 * fidelity})
+    engine.close()
+    furthest = max(engine.trials.values(), key=lambda record: record.fidelity)
+    assert furthest.fidelity > 1
+    assert furthest.status is Status.RUNNING

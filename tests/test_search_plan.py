@@ -316,11 +316,15 @@ def test_a_run_of_an_earlier_version_can_be_continued_and_one_of_another_plan_ca
         check_same_search(plan.model_copy(update={"seed": 7, "known_points": False}), run)
 
 
+LIMITS = ["speed <= 20", "val_accuracy >= 70", "latency_ms <= 0", "model_mb >= 0"]
+
+
 def test_all_wrong_constraints_are_told_with_their_field_beside_other_mistakes():
-    values = {"budget": {"trials": 3}, "startup_trials": -1, "constraints": ["speed <= 20", "val_accuracy >= 70"]}
+    values = {"budget": {"trials": 3}, "startup_trials": -1, "constraints": LIMITS}
     with pytest.raises(InputError) as refused:
         validate_plan(values, "plan.yaml")
     text = str(refused.value)
     assert "constraints: 'speed' is not measured" in text
-    assert "val_accuracy lies between 0 and 1; received 70" in text
+    assert "val_accuracy is never above 1; received 'val_accuracy >= 70'" in text
+    assert "latency_ms is never below 0; received 'latency_ms <= 0'" in text
     assert "startup_trials" in text

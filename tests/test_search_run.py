@@ -110,9 +110,11 @@ finally:
 """
 
 
-def test_a_search_loads_no_tracker_that_it_was_not_asked_for(fertune: CommandLine):
+def test_a_search_loads_no_tracker_unasked_and_a_resume_with_nothing_left_says_so(fertune: CommandLine):
     printed = fertune.python(SEARCH_AND_SEE, "search", write_plan(fertune.folder, 1, 0.05), "--name", "one")
     assert printed.splitlines()[-1] == "[]"
+    again = fertune.run("resume", "runs/one", "--minutes", "60")
+    assert "nothing is left to do within budget.trials 1; `fertune resume RUN --trials MORE` goes on" in again.stderr
 
 
 def test_kill_9_of_the_driver_and_resume(fertune: CommandLine):

@@ -321,5 +321,16 @@ def test_brackets_of_hyperband_in_seconds_judge_later_by_a_factor_of_eta():
     assert isinstance(rule, Hyperband)
     second = [trial for trial in range(49) if rule.bracket(trial) == 1][:2]
     for trial, value in zip(second, (0.6, 0.5), strict=True):
-        assert rule.report(trial, Family.SVM, 1, value, 14.0) is GO_ON  # the first bracket has judged at 5 seconds
-        assert rule.report(trial, Family.SVM, 3, value, 16.0) is (GO_ON if value == 0.6 else END)
+        assert rule.report(trial, Family.SVM, 3, value, 14.0) is GO_ON  # the first bracket has judged at 5 seconds
+        assert rule.report(trial, Family.SVM, 9, value, 16.0) is (GO_ON if value == 0.6 else END)
+
+
+def test_a_lost_trial_costs_no_other_its_place():
+    rule = Promotion(Fidelity())
+    for trial, value in enumerate((0.6, 0.5, 0.4)):
+        rule.report(trial, Family.SVM, 1, value)
+    assert rule.promote(always, eager=False) == 0
+    rule.leave(0)
+    for trial, value in ((3, 0.7), (4, 0.8), (5, 0.3)):
+        rule.report(trial, Family.SVM, 1, value)
+    assert [rule.promote(always, eager=True) for _ in range(2)] == [4, 3]
