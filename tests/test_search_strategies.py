@@ -117,8 +117,8 @@ def test_what_deserves_to_go_on_outlives_the_end_of_time(tmp_path):
     engine.close()
     assert engine.is_over
     waiting = {each for each in numbers if engine.trials[each].status is Status.RUNNING}
-    by_family = Counter(families.values())
-    assert len(waiting) == sum(count // 3 for count in by_family.values())
+    # Nothing is at full fidelity yet, so the best of each family is among them, however few they are.
+    assert len(waiting) == sum(max(count // 3, 1) for count in Counter(families.values()).values())
 
 
 @pytest.mark.parametrize("strategy", [*STRATEGIES, {"scheduler": "hyperband"}, {"scheduler": "none"}])
