@@ -41,9 +41,8 @@ def front_json(records: Iterable[TrialRecord], goals: Goals, is_run_told: bool =
 
 def front_table(records: Iterable[TrialRecord], goals: Goals, of: str = "") -> Table:
     """The same for people; `of` is the run, where there are several."""
-    view = Table(
-        title=f"Pareto front{of and f' of {of}'}", title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False
-    )
+    title = f"Pareto front of {of}" if of else "Pareto front"
+    view = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     for name in ("trial", "family", "config"):
         view.add_column(name)
     for objective in goals.objectives:

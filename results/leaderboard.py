@@ -132,10 +132,11 @@ def rank(record: TrialRecord, goals: Goals = ACCURACY) -> tuple[Any, ...]:
     last = record.measurements[-1] if record.measurements else None
     value = -math.inf if last is None else goals.value(last)
     place = 0 if finished else -record.fidelity
-    return (not finished, not _may_win(record, goals), place, -value, record.seconds, record.trial, record.run)
+    return (not finished, not may_win(record, goals), place, -value, record.seconds, record.trial, record.run)
 
 
-def _may_win(record: TrialRecord, goals: Goals) -> bool:
+def may_win(record: TrialRecord, goals: Goals) -> bool:
+    """Whether what a trial measured last, if anything, breaks no constraint."""
     return not record.measurements or goals.are_kept_by(record.measurements[-1])
 
 
@@ -151,7 +152,7 @@ def ranked(records: Iterable[TrialRecord], goals: Goals = ACCURACY) -> list[Tria
 
 def incumbent(records: Iterable[TrialRecord], goals: Goals = ACCURACY) -> TrialRecord | None:
     """The best trial at full fidelity that breaks no constraint, by `ranked`; None while there is none."""
-    candidates = (record for record in records if record.status is Status.FINISHED and _may_win(record, goals))
+    candidates = (record for record in records if record.status is Status.FINISHED and may_win(record, goals))
     return min(candidates, key=lambda record: rank(record, goals), default=None)
 
 
@@ -172,7 +173,7 @@ def frame(records: Iterable[TrialRecord], goals: Goals = ACCURACY) -> pd.DataFra
         [*(getattr(record, name) for name in COLUMNS), *(_last(record, name) for name in more)] for record in ordered
     ]
     board = pd.DataFrame(rows, columns=[*COLUMNS, *more])
-    return board.assign(**{BREAKS: [not _may_win(record, goals) for record in ordered]}) if goals.constraints else board
+    return board.assign(**{BREAKS: [not may_win(record, goals) for record in ordered]}) if goals.constraints else board
 
 
 def _last(record: TrialRecord, name: str) -> Any:
@@ -183,7 +184,7 @@ def record_json(record: TrialRecord, goals: Goals = ACCURACY) -> dict[str, Any]:
     """The keys by which programs know a trial, and what else `goals` speak of."""
     values = {column: getattr(record, column) for column in COLUMNS if column not in ("run", "val_log_loss")}
     values |= {name: _last(record, name) for name in goals.measures if name not in values}
-    return values | ({BREAKS: not _may_win(record, goals)} if goals.constraints else {})
+    return values | ({BREAKS: not may_win(record, goals)} if goals.constraints else {})
 
 
 def figures(trial: Mapping[str, Any], goals: Goals) -> str:

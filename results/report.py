@@ -14,6 +14,7 @@ from plotly.offline import get_plotlyjs
 
 from results.calibration import calibrate, recall_by_emotion
 from results.describe import describe
+from results.leaderboard import may_win
 from results.mistakes import most_confident
 from results.report_facts import Facts, Validation, duration, facts_of
 from results.report_parameters import parameters
@@ -80,6 +81,7 @@ def render(facts: Facts) -> str:
         name=facts.run.path.resolve().name,
         made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         facts=facts,
+        may_win=may_win,
         rows=ROWS,
         anytime=anytime(facts),
         learning_curves=learning_curves(facts),

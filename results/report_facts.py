@@ -15,7 +15,7 @@ from results.describe import describe
 from results.front import pareto_front
 from results.goals import TIMED, Goals
 from results.journal import read_events
-from results.leaderboard import TrialRecord, ranked, record_json, trials_of
+from results.leaderboard import TrialRecord, figures, ranked, record_json, trials_of
 from results.predictions import kept_probabilities
 from results.readings import Reading, reading_for, readings_of
 from results.run_folder import RunFolder
@@ -93,10 +93,6 @@ class Facts:
         """The Pareto front where there are several objectives, else none."""
         return pareto_front(self.records, self.goals) if len(self.goals.objectives) > 1 else []
 
-    def breaks_limits(self, record: TrialRecord) -> bool:
-        """Whether what a trial measured last breaks a constraint."""
-        return bool(record.measurements) and not self.goals.are_kept_by(record.measurements[-1])
-
     @cached_property
     def seconds(self) -> list[float]:
         """Seconds of searching up to each event."""
@@ -127,9 +123,10 @@ class Facts:
     def _best(self) -> str:
         if self.finished:
             best = self.finished[0]
+            accuracy, comma, others = figures(record_json(best, self.goals), self.goals).partition(", ")
             return (
                 f"The best trial at full fidelity is trial {best.trial}, {best.family} {describe(best.config)}: "
-                f"balanced accuracy {best.val_accuracy:.4f} on validation{self._other_figures(best)}."
+                f"balanced accuracy {accuracy} on validation{comma}{others}."
             )
         if any(record.status is Status.FINISHED for record in self.records):
             return f"No trial at full fidelity is{self.goals.within}."
@@ -140,10 +137,6 @@ class Facts:
                 f"balanced accuracy of {best.val_accuracy:.4f} on validation at fidelity {best.fidelity}."
             )
         return "No trial has been measured yet."
-
-    def _other_figures(self, record: TrialRecord) -> str:
-        found = record_json(record, self.goals)
-        return "".join(f", {name} {found[name]:.4g}" for name in self.goals.measures if name != "val_accuracy")
 
     def _optimism(self) -> list[str]:
         # What is picked for something else is not picked for an accuracy that is too high.
@@ -192,8 +185,9 @@ def facts_of(run: RunFolder, cache: Path) -> Facts:
         InputError: If the plan, the measurements, the selection or the readings are damaged.
     """
     events = read_events(run.measurements)
-    records = ranked(trials_of(events, run.location), run.goals())
-    finished = eligible(records, run.goals())
+    goals = run.goals()
+    records = ranked(trials_of(events, run.location), goals)
+    finished = eligible(records, goals)
     selection = kept_selection(run, finished)
     validation = _validation(run, finished, selection, cache)
     return Facts(run, events, records, selection, readings_of(run), validation)

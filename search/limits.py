@@ -10,6 +10,7 @@ from search.plan import Plan
 from search.room import Room
 
 MOST_FAILURES = 20
+_LET_RUN = ("trials", "patience")  # limits that let running trials go on
 
 
 class Failures:
@@ -77,36 +78,31 @@ class Limits:
         return min(self.seconds_left, self._ledger.spend.seconds_left(self._budget, self._room.busiest))
 
     @property
-    def are_reached(self) -> bool:
-        """Whether running trials are to be left as they are: out of time or means, or the target met."""
-        return self.seconds_left <= 0 or self._ledger.spend.share(self._budget) >= 1 or self._is_met
-
-    @property
-    def allow_no_trial(self) -> bool:
-        """Whether no further trial may begin, though running ones go on."""
-        trials, patience = self._budget.trials, self._budget.patience
-        are_all = trials is not None and len(self._ledger.trials) >= trials
-        return are_all or (patience is not None and self._ledger.patience.waited >= patience)
-
-    @property
     def reached(self) -> list[str]:
         """The fields of the budget that allow no more, or no further trial."""
-        budget, spend, patience = self._budget, self._ledger.spend, self._ledger.patience
+        budget, spend, best = self._budget, self._ledger.spend, self._ledger.patience.incumbent
         taken = {
             "trials": len(self._ledger.trials),
-            "minutes": self.elapsed / 60,
-            "patience": patience.waited,
+            "patience": self._ledger.patience.waited,
             **spend._asdict(),
             "cost": spend.cost(budget),
         }
         limits = {name: getattr(budget, name) for name in taken}
         over = [name for name, limit in limits.items() if limit is not None and taken[name] >= limit]
-        return [*over, *(["target"] if self._is_met else [])]
+        is_met = (
+            budget.target is not None and best is not None and self._goals.reach(best.measurements[-1], budget.target)
+        )
+        return [*over, *(["minutes"] if self.seconds_left <= 0 else []), *(["target"] if is_met else [])]
 
     @property
-    def _is_met(self) -> bool:
-        target, best = self._budget.target, self._ledger.patience.incumbent
-        return target is not None and best is not None and self._goals.reach(best.measurements[-1], target)
+    def are_reached(self) -> bool:
+        """Whether running trials are to be left as they are: out of time or means, or the target met."""
+        return any(name not in _LET_RUN for name in self.reached)
+
+    @property
+    def allow_no_trial(self) -> bool:
+        """Whether no further trial may begin, though running ones go on."""
+        return any(name in _LET_RUN for name in self.reached)
 
     @property
     def are_half_gone(self) -> bool:

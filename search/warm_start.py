@@ -104,13 +104,13 @@ def _learned_from(plan: Plan, earlier: RunFolder, is_alike: bool) -> tuple[list[
     records = [each for each in trials_in([earlier]) if each.measurements and each.status is not Status.FAILED]
     measured = [record for record in records if plan.goals.has_values(record.measurements[-1])]
     in_space = list(_translated(plan, ranked(measured, plan.goals), is_alike))
-    machine = " or machine" if "latency_ms" in plan.goals.measures else ""
+    other = "pretraining, rungs or machine" if "latency_ms" in plan.goals.measures else "pretraining or rungs"
     trials, kind = in_space, "the same data, pretraining and rungs"
     if not is_alike and plan.sampler == "tpe" and len(plan.goals.objectives) == 1:
-        kind = f"other data, pretraining, rungs{machine}: the sampler learns from their order alone"
+        kind = f"other data, {other}: the sampler learns from their order alone"
     elif not is_alike:
         trials = [trial for trial in in_space if trial.is_point]
-        kind = f"other data, pretraining, rungs{machine}: only the best of each family count"
+        kind = f"other data, {other}: only the best of each family count"
     lacking = len(records) - len(measured)
     unknown = f"; {lacking} more did not measure {plan.goals.describe()}" if lacking else ""
     return trials, f"{len(in_space)} of {len(measured)} trials lie in this space; {kind}{unknown}"
