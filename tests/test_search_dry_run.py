@@ -169,6 +169,7 @@ def test_stopping_makes_a_trial_cheaper_and_the_first_ones_hardly():
     assert seconds(margin=0) == pytest.approx(1 + 2 / 3 + 6 / 9 + 18 / 27, rel=0.1)
     assert seconds(margin=0) < seconds() < seconds(scheduler="none") == 27.0
     assert seconds() < seconds(budget={"trials": 6})
+    assert seconds(objectives=["latency_ms"], margin=5) == seconds(), "5 ms are no 500 % of accuracy"
 
 
 def test_an_estimate_comes_from_timed_probes(tmp_path: Path):

@@ -319,10 +319,11 @@ def test_brackets_of_hyperband_in_seconds_judge_later_by_a_factor_of_eta():
     plan = validate_plan({"budget": {"trials": 9}, "scheduler": "hyperband", "rungs": "seconds", "margin": 0}, "test")
     rule = build_scheduler(plan)
     assert isinstance(rule, Hyperband)
-    second = [trial for trial in range(49) if rule.bracket(trial) == 1][:2]
+    *second, slow = [trial for trial in range(49) if rule.bracket(trial) == 1][:3]
     for trial, value in zip(second, (0.6, 0.5), strict=True):
         assert rule.report(trial, Family.SVM, 3, value, 14.0) is GO_ON  # the first bracket has judged at 5 seconds
         assert rule.report(trial, Family.SVM, 9, value, 16.0) is (GO_ON if value == 0.6 else END)
+    assert rule.report(slow, Family.SVM, 1, 0.4, 16.0) is END  # whatever its fidelity
 
 
 def test_a_lost_trial_costs_no_other_its_place():

@@ -52,3 +52,5 @@ def test_trials_that_wait_at_a_rung_are_told_apart_from_those_that_run(tmp_path)
     info = status_of(run)
     assert (info["running"], info["paused"]) == (1, 2)
     assert "2 paused, 1 unfinished" in status_text(info).plain
+    write_plan(plan.model_copy(update={"promotion": True, "rungs": "seconds"}), run.plan)
+    assert status_of(run)["paused"] == 0, "not every measurement lies at a rung"
