@@ -16,6 +16,7 @@ from search.room import Room
 from search.sections import Cluster
 from search.warm_start import check_earlier
 from spaces.family import Family
+from spaces.grid import grid_of
 from spaces.tree import parameters_of
 from trainables.threads import usable_cpus
 
@@ -67,6 +68,7 @@ def outline(plan: Plan, available: dict[str, float], cache: Path, probes: int) -
         "eta": plan.fidelity.eta,
         "rungs_of": plan.rungs,
         "sampler": plan.sampler,
+        "grid_configs": len(grid_of(plan.space)) if plan.sampler == "grid" else None,
         "scheduler": plan.scheduler,
         "promotion": plan.promotion,
         "first_seconds": plan.first_seconds if plan.rungs == "seconds" else None,
@@ -124,7 +126,8 @@ def outline_text(facts: dict[str, Any]) -> RenderableType:
 
 def _startup(facts: dict[str, Any]) -> str:
     """What comes between the points and what the sampler suggests."""
-    if facts["sampler"] == "grid":
-        return "the configs of the grid"
-    known = f"{facts['startup_trials']} start-up trials, the first {len(facts['known_points'])} known to be good"
-    return f"{known}, fewer of families that earlier runs tried" if facts["warm_start"] else known
+    if facts["grid_configs"] is not None:
+        return f"the {facts['grid_configs']} configs of the grid"
+    known = f", the first {len(facts['known_points'])} known to be good" if facts["known_points"] else ""
+    fewer = ", fewer of families that earlier runs tried" if facts["warm_start"] else ""
+    return f"{facts['startup_trials']} start-up trials{known}{fewer}"

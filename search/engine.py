@@ -29,7 +29,7 @@ from search.limits import Failures, Limits
 from search.lineup import Lineup
 from search.plan import Plan
 from search.room import Room
-from search.scheduler import Verdict
+from search.scheduler import Report, Verdict
 from search.searcher import Searcher
 from search.strategies import build_scheduler
 from spaces.family import Family
@@ -289,8 +289,8 @@ class Engine:
         self._scheduler.leave(number)
         if status is Status.FAILED:
             self._failures.add(self._lineup.begun)
-        self._searcher.tell(number, status)
         self._emit(TrialEnd(trial=number, time=self._clock(), status=status, reason=reason))
+        self._searcher.tell(number, status)
 
     def _decide(self, measurement: Measurement) -> Verdict:
         """Ask the scheduler; a trial that ends has finished or is stopped, one that pauses leaves its worker."""
@@ -309,9 +309,9 @@ class Engine:
             self.end(number, Status.STOPPED)
 
     def _judge(self, measurement: Measurement, left: float) -> Verdict:
-        """Ask the scheduler, unless the model is too slow or large: it could not win, and none is compared with it.
+        """Ask the scheduler, unless the model is far too slow or large: more training makes it no faster or smaller.
 
-        More training makes no model faster or smaller; a limit to what validation says may be kept yet.
+        A limit to what validation says may be kept yet, so those that break one are compared among themselves.
 
         Args:
             measurement: The measurement.
@@ -320,15 +320,18 @@ class Engine:
         if not self.plan.goals.may_keep_footprint(measurement):
             return Verdict.END
         number = measurement.trial
-        return self._scheduler.report(
+        is_within, value = self.plan.goals.standing(measurement)
+        report = Report(
             number,
             self.trials[number].family,
             measurement.fidelity,
-            self.plan.goals.value(measurement),
+            value,
             # What it waited for others says nothing of what it costs.
-            measurement.total_seconds - measurement.cache_wait_seconds,
-            left,
+            seconds=measurement.total_seconds - measurement.cache_wait_seconds,
+            left=left,
+            is_within=is_within,
         )
+        return self._scheduler.report(report)
 
     def _end_status(self, fidelity: int) -> EndStatus:
         return Status.FINISHED if fidelity == self.plan.fidelity.maximum else Status.STOPPED

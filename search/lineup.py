@@ -61,17 +61,19 @@ class Lineup:
 
         A worker keeps its shape for life, and a new one takes seconds to start. So trials that would need another
         shape than the free worker's wait, up to `MAX_WAITING` of them, while others are asked for until one does not;
-        then it is their turn. Which families are tried is not decided here, only their order.
+        then it is their turn. Where no trial of `families` could use the free worker, none is asked for in vain. Which
+        families are tried is not decided here, only their order.
 
         Args:
             families: Those that are preferred, because they use what is idle.
             add: Lets one more trial wait, of `families` if possible; whether there was one.
         """
         running = self._running
+        free = self._warm if self._warm in {self._room.shape(family) for family in families} else None
         while True:
             fitting = [number for number in self.waiting if self._room.fits(self._family(number), running)]
             wanted = [number for number in fitting if self._family(number) in families]
-            warm = [number for number in wanted if self.shape(number) == (self._warm or self.shape(number))]
+            warm = [number for number in wanted if free in (None, self.shape(number))]
             if warm:
                 return warm[0]
             # Those of the kind that is busy, which wait for it, do not keep the idle kind from being asked for.

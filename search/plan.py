@@ -1,6 +1,6 @@
 """The plan, which says everything about a search; `plan_file` reads it from YAML and saves it with the run."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -52,10 +52,11 @@ class Plan(Section):
             `random` is a baseline, for an unbiased picture of the space. `gp` (Gaussian processes) is for few and dear
             trials of mostly numeric parameters, with little stopping: it learns from finished trials alone. `cmaes` is
             for many cheap trials of numeric parameters. Both have a study for each family, and TPE chooses the family.
-            `grid` tries every config of a space of listed values.
+            `grid` tries every config of a space of listed values: for tables in which each combination is wanted.
         objectives: What is optimized, of val_accuracy, val_macro_f1, val_log_loss, latency_ms (to predict one face) and
             model_mb. Rungs, incumbent and winner go by the first; several give a Pareto front.
-        constraints: Limits such as `latency_ms <= 20`. A trial that breaks one cannot win, and TPE avoids its like.
+        constraints: Limits such as `latency_ms <= 20`. A trial that breaks one cannot win, and TPE avoids its like; at
+            rungs it is compared with others that do.
         warm_start: Earlier runs to learn from, paths or URLs. Their best trial of each family is tried first; their
             other trials, those that failed left out, tell the sampler where to look: on the same data, pretraining and
             rungs, and the same machine where latency counts, like trials of this run, otherwise by their order alone,
@@ -65,8 +66,9 @@ class Plan(Section):
             `median` stops the worse half: gentler, where early figures say little of late ones. `none` trains every
             trial to the end: for learning curves, or where trials are cheap.
         promotion: Whether ASHA pauses every trial at each rung and takes up the best later, instead of stopping trials
-            for good: no worker then continues a mediocre trial because it came first, at the price of a checkpoint
-            read whenever a trial goes on. Only with the scheduler `asha`.
+            for good: no worker then continues a mediocre trial because it came first. For long searches, since the
+            first model at full fidelity comes much later, and a checkpoint is read whenever a trial goes on. Only with
+            the scheduler `asha`.
         rungs: Whom a trial is compared with: its own `family`, so that slow starters live, or all (`shared`), so that
             a weak family gets no share by right, or all that have spent as many `seconds`, set-up included, so that a
             dear trial must be worth its cost. Unused by the scheduler `none`.
@@ -175,11 +177,14 @@ class Plan(Section):
     @field_validator("points")
     @classmethod
     def _searched(cls, points: tuple[dict[str, Any], ...], info: ValidationInfo) -> tuple[dict[str, Any], ...]:
+        wrong = []
         for number, point in enumerate(points if "space" in info.data else ()):
             try:
                 point_of(info.data["space"], point)
             except ValueError as error:
-                raise ValueError(f"point {number}: {error}") from None
+                wrong.append(f"point {number}: {error}")
+        if wrong:
+            raise ValueError("\n".join(wrong))
         return points
 
     @field_validator("constraints")
@@ -192,7 +197,7 @@ class Plan(Section):
             except ValueError as error:
                 wrong.append(str(error))
         if wrong:
-            raise ValueError("; ".join(wrong))
+            raise ValueError("\n".join(wrong))
         return constraints
 
     @field_validator("pretraining", mode="before")
@@ -202,54 +207,62 @@ class Plan(Section):
         return {**PRETRAINING.model_dump(), **value} if isinstance(value, dict) else value
 
     @model_validator(mode="after")
-    def _sampler_can(self) -> Self:
-        """What the sampler cannot do is told before anything runs."""
+    def _fields_agree(self) -> Self:
+        """What some fields exclude in others is told before anything runs, all at once."""
+        wrong = [
+            *self._what_the_sampler_cannot(),
+            *self._beyond_the_objective(),
+            *self._without_promotion(),
+            *self._other_backbones(),
+            *self._no_pretraining(),
+        ]
+        if wrong:
+            raise ValueError("\n".join(wrong))
+        return self
+
+    def _what_the_sampler_cannot(self) -> Iterator[str]:
         goals = self.goals
         if self.sampler in ("gp", "cmaes") and (len(goals.objectives) > 1 or goals.constraints):
-            raise ValueError(f"sampler {self.sampler}: takes one objective and no constraints; tpe takes both")
+            yield f"sampler {self.sampler}: takes one objective and no constraints; tpe takes both"
         if self.sampler == "grid":
             try:
                 grid_of(self.space)
             except InputError as error:
-                raise ValueError(str(error)) from None
-        return self
+                yield str(error)
 
-    @model_validator(mode="after")
-    def _within_the_objective(self) -> Self:
+    def _beyond_the_objective(self) -> Iterator[str]:
         """What is in units of the first objective must be possible there."""
         if self.objectives[0] in SHARES:
             for name, value, most in (("budget.target", self.budget.target, 1.0), ("margin", self.margin, 0.5)):
                 if isinstance(value, float) and value > most:
-                    raise ValueError(f"{name}: {self.objectives[0]} allows {most:g} at most; received {value:g}")
-        return self
+                    yield f"{name}: {self.objectives[0]} allows {most:g} at most; received {value:g}"
 
-    @model_validator(mode="after")
-    def _promotion_is_asha(self) -> Self:
+    def _without_promotion(self) -> Iterator[str]:
         if self.promotion and self.scheduler != "asha":
-            raise ValueError(f"promotion: only the scheduler asha promotes paused trials; received {self.scheduler}")
-        return self
+            yield f"promotion: only the scheduler asha promotes paused trials; received {self.scheduler}"
 
-    @model_validator(mode="after")
-    def _one_pretrained_backbone(self) -> Self:
+    def _other_backbones(self) -> Iterator[str]:
+        """One backbone is pretrained, and all that start from it look alike."""
         for field, arch, weights in self.starting_weights:
             if weights == "faces" and arch != self.pretraining.arch:
-                raise ValueError(
+                yield (
                     f"space.{field} allows {arch}, but faces weights are made for pretraining.arch "
                     f"({self.pretraining.arch}) alone"
                 )
         for field, stem in self._stems_of_pretrained_embeddings:
             if stem != self.pretraining.stem:
-                raise ValueError(
+                yield (
                     f"space.{field} allows {stem}, but faces weights are made for pretraining.stem "
                     f"({self.pretraining.stem}) alone"
                 )
+
+    def _no_pretraining(self) -> Iterator[str]:
         for field, only in (("unfreeze", ALL_STAGES), ("auxiliary", 0.0)):
             value = getattr(self.pretraining, field)
             if value != only:
-                raise ValueError(f"pretraining.{field}: pretraining takes {only:g} only; received {value:g}")
+                yield f"pretraining.{field}: pretraining takes {only:g} only; received {value:g}"
         if self.pretraining.weights == "faces":
-            raise ValueError("pretraining.weights: pretraining cannot start from the faces weights that it makes")
-        return self
+            yield "pretraining.weights: pretraining cannot start from the faces weights that it makes"
 
 
 def validate_plan(values: Mapping[str, Any], where: str) -> Plan:
@@ -280,5 +293,5 @@ def explain(error: ValidationError) -> str:
         if item["type"] == "extra_forbidden":
             message = "no such field"
         received = "" if own or item["type"] == "missing" else f" (received {item['input']!r})"
-        lines.append(f"{field}: {message}{received}")
+        lines += [f"{field}: {each}{received}" for each in message.split("\n")]  # a validator tells all it finds
     return lines[0] if len(lines) == 1 else "\n  ".join([f"{len(lines)} fields are wrong", *lines])

@@ -1,12 +1,14 @@
 """Timed probes: what trials of each family take here, and what a search by the plan would take and cost.
 
-A probe trains one config of a family, drawn at random, to its second rung, in this process. From there its seconds are
-carried on to full fidelity: in proportion to the training, or for svm to its square, as kernel machines grow. Where a
-config starts from weights, random ones stand in for them: nothing is fetched or made, and it takes as long.
+A probe trains one config of a family, drawn at random, to its second rung, in this process, which leaves GPUs alone
+where trials of the family get none. From there its seconds are carried on to full fidelity: in proportion to the
+training, or for svm to its square, as kernel machines grow. Where a config starts from weights, random ones stand in
+for them: nothing is fetched or made, and it takes as long.
 """
 
 import random
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -22,6 +24,7 @@ from spaces.fidelity import Fidelity
 from spaces.tree import RandomDraw
 from trainables.base import Learner, Task, TrainingError
 from trainables.data.protocol import TrainingData, load_training
+from trainables.devices import without_gpus
 from trainables.fake import FakeLearner
 from trainables.families import build_learner
 from trainables.threads import limit_threads
@@ -31,9 +34,9 @@ def estimate(plan: Plan, room: Room, cache: Path, probes: int) -> dict[str, Any]
     """What the search would take and cost, from `probes` probes of each family, as the dry run shows it.
 
     Keys: `families` (for each the `seconds` of a trial at each rung, means of its probes, and `trial`, those that a
-    trial takes on average until it stops, if the budget allows one; or `why_not`), and if all were probed and fit here
-    `trials` (how many the budget allows), `seconds` (wall-clock), `cpu_seconds`, `gpu_seconds` and, with prices,
-    `cost`.
+    trial takes on average until it stops, if the budget allows one; or `why_not`), and if it can be told `trials` (how
+    many the budget allows), `seconds` (wall-clock), `cpu_seconds`, `gpu_seconds` and, with prices, `cost`; `notes`,
+    sentences on what these leave out, or why they cannot be told.
 
     Raises:
         InputError: If the data cannot be read.
@@ -42,21 +45,33 @@ def estimate(plan: Plan, room: Room, cache: Path, probes: int) -> dict[str, Any]
     families: dict[str, Any] = {}
     with TemporaryDirectory() as folder:
         for family in plan.space.families:
-            threads = room.shape(family).cpus
+            shape = room.shape(family)
             try:
                 weights = {} if plan.fake else stand_ins(plan, family, Path(folder))
-                probed = [_probe(plan, family, number, data, threads, weights) for number in range(probes)]
+                with nullcontext() if shape.gpus else without_gpus():
+                    probed = [_probe(plan, family, number, data, shape.cpus, weights) for number in range(probes)]
             except (TrainingError, InputError) as error:
                 families[str(family)] = {"why_not": str(error)}
                 continue
             families[str(family)] = {"seconds": [fmean(each) for each in zip(*probed, strict=True)]}
-    fit_here = all(room.fits(family, ()) for family in plan.space.families)
-    if not fit_here or any("why_not" in values for values in families.values()):
-        return {"families": families}
+    if any("why_not" in values for values in families.values()):
+        return {"families": families, "notes": ["none of the whole search, since not every family was probed"]}
+    if not all(room.fits(family, ()) for family in plan.space.families):
+        return {"families": families, "notes": ["none of the whole search, since not every family fits here"]}
     whole = forecast(plan, room, {Family(name): values["seconds"] for name, values in families.items()})
     for name, trial in whole.pop("trial").items():
         families[name]["trial"] = trial
-    return {"families": families, **whole}
+    return {"families": families, **whole, "notes": _notes(plan, is_whole="trials" in whole)}
+
+
+def _notes(plan: Plan, is_whole: bool) -> list[str]:
+    """What an estimate leaves out, or why there is none of the whole search."""
+    if not is_whole:
+        return ["none of the whole search, since nobody can foresee when patience or a target ends it"]
+    sooner = [name for name in ("patience", "target") if getattr(plan.budget, name) is not None]
+    notes = [f"{' or '.join(sooner)} may end it sooner"] if sooner else []
+    is_shared = plan.cache != "off" and plan.fake is None
+    return [*notes, *(["work that trials share makes it cheaper; the probes share none"] if is_shared else [])]
 
 
 def stand_ins(plan: Plan, family: Family, folder: Path) -> dict[str, Path]:
@@ -123,4 +138,5 @@ def estimate_lines(estimated: dict[str, Any], rungs: list[int]) -> list[str]:
             f"estimate   {estimated['trials']} trials, {estimated['seconds'] / 60:.1f} min, "
             f"{estimated['cpu_seconds']:.0f} CPU-seconds, {estimated['gpu_seconds']:.0f} GPU-seconds{cost}"
         )
-    return lines
+    head = "" if "trials" in estimated else "estimate"
+    return [*lines, *(f"{head:<10} {note}" for note in estimated["notes"])]

@@ -1,12 +1,10 @@
 """ASHA that pauses trials at rungs instead of stopping them, and takes up the best later."""
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 from search.foresight import most_going_on
-from search.scheduler import Asha, Rung, Verdict
-from spaces.family import Family
+from search.scheduler import Asha, Report, Rung, Verdict
 from spaces.fidelity import Fidelity
 
 # So many trials of each rung, besides those that deserve to go on, wait for their chance.
@@ -35,12 +33,10 @@ class Promotion(Asha):
         self._complete = set[int]()
         self._lost = set[int]()
 
-    def report(
-        self, trial: int, family: Family, fidelity: int, value: float, seconds: float = 0.0, left: float = math.inf
-    ) -> Verdict:
-        if fidelity == self._scale.maximum:
-            self._complete.add(trial)
-        return super().report(trial, family, fidelity, value, seconds, left)
+    def report(self, report: Report) -> Verdict:
+        if report.fidelity == self._scale.maximum:
+            self._complete.add(report.trial)
+        return super().report(report)
 
     def _judge(self, trial: int, rung: Rung, value: float) -> Verdict:
         self.rungs[rung].append(value)
@@ -85,24 +81,26 @@ class Promotion(Asha):
         return frozenset(found)
 
     def _promotable(self, eager: bool) -> Iterator[int]:
-        """Trials that deserve to go on: highest rung first, best value first."""
-        chosen: list[tuple[float, float, int]] = []
+        """Trials that deserve to go on: highest rung first, those within the constraints first, best value first."""
+        chosen: list[tuple[float, bool, float, int]] = []
         for rung, entries in self._ranked():
             # Eager is who wants some to reach full fidelity, and the lost ones cannot.
             able = [entry for entry in entries if not (eager and entry[1] in self._lost)]
             good = able[: self._deserving(rung, entries, eager)]
-            chosen += [(-rung[1], -value, trial) for value, trial in good if self._paused.get(trial) == rung]
-        yield from (trial for _, _, trial in sorted(chosen))
+            waiting = [(value, trial) for value, trial in good if self._paused.get(trial) == rung]
+            chosen += [(-rung.level, not rung.is_within, -value, trial) for value, trial in waiting]
+        yield from (trial for *_, trial in sorted(chosen))
 
     def _deserving(self, rung: Rung, entries: Sequence[tuple[float, int]], eager: bool) -> int:
         """How many of `entries`, best first, are among the best 1/eta or behind them by no more than the margin."""
         quota = max(len(entries) // self._scale.eta, int(eager))
-        margin = self._foresight[rung].margin if self._margin is None else self._margin
+        fixed = self._fixed_margin(rung)
+        margin = self._foresight[rung].margin if fixed is None else fixed
         if not quota or not margin:
             return quota
         bar = entries[quota - 1][0]
         spared = sum(value + margin >= bar for value, _ in entries)
-        return spared if self._margin is not None else max(quota, min(spared, most_going_on(len(entries))))
+        return spared if fixed is not None else max(quota, min(spared, most_going_on(len(entries))))
 
     def _ranked(self) -> Iterator[tuple[Rung, list[tuple[float, int]]]]:
         """What was recorded at each rung, value and trial, best first."""

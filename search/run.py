@@ -207,7 +207,7 @@ def _search(
 
 def _nothing_left(plan: Plan, reached: Sequence[str]) -> str:
     spent = ", ".join(f"budget.{name} {getattr(plan.budget, name):g}" for name in reached)
-    flags = " ".join(f"--{name.replace('_', '-')} MORE" for name in reached)
+    flags = " ".join(f"--{name.replace('_', '-')} {'BETTER' if name == 'target' else 'MORE'}" for name in reached)
     return f"nothing is left to do within {spent}; `fertune resume RUN {flags}` goes on"
 
 

@@ -10,12 +10,48 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from enum import Enum
+from typing import NamedTuple
 
 from search.foresight import NEEDS, Foresight, most_going_on
 from spaces.family import Family
 from spaces.fidelity import Fidelity
 
-Rung = tuple[Family | None, float]
+
+class Rung(NamedTuple):
+    """Where trials are compared.
+
+    Attributes:
+        family: The family, None where all share it.
+        level: The fidelity, or the seconds spent.
+        is_within: Whether of those that keep the constraints, or of those that do not.
+    """
+
+    family: Family | None
+    level: float
+    is_within: bool
+
+
+class Report(NamedTuple):
+    """What a scheduler hears of a trial.
+
+    Attributes:
+        trial: Its number.
+        family: Its family.
+        fidelity: The fidelity that was measured.
+        value: What was measured, higher being better.
+        seconds: Seconds the trial has spent in all, waits for shared work left out.
+        left: Seconds that the search has left.
+        is_within: Whether the trial keeps the constraints; it is compared only with those of which that is as true.
+    """
+
+    trial: int
+    family: Family
+    fidelity: int
+    value: float
+    seconds: float = 0.0
+    left: float = math.inf
+    is_within: bool = True
+
 
 LEARNING_SHARE = 0.2
 # With which power of the fidelity what a trial has spent grows: machines compare each image with each.
@@ -34,21 +70,11 @@ class Scheduler(ABC):
     """The rule by which trials stop or pause at rungs."""
 
     @abstractmethod
-    def report(
-        self, trial: int, family: Family, fidelity: int, value: float, seconds: float = 0.0, left: float = math.inf
-    ) -> Verdict:
+    def report(self, report: Report) -> Verdict:
         """Record a measurement, and judge its trial.
 
-        Args:
-            trial: Its number.
-            family: Its family.
-            fidelity: The fidelity that was measured.
-            value: What was measured, higher being better.
-            seconds: Seconds the trial has spent in all, waits for shared work left out.
-            left: Seconds that the search has left.
-
         Raises:
-            ValueError: If `fidelity` is not a rung: such a report could never stop a trial, and none would notice.
+            ValueError: If its fidelity is not a rung: such a report could never stop a trial, and none would notice.
         """
 
     def promote(self, can_run: Callable[[int], bool], eager: bool) -> int | None:
@@ -91,8 +117,7 @@ class RungScheduler(Scheduler):
     """A scheduler that compares each measurement with the others at its rung.
 
     Attributes:
-        rungs: What the rule compares with at each rung, in order of arrival. A rung is the family, None where all share
-            it, and the fidelity or the seconds at which it lies.
+        rungs: What the rule compares with at each rung, in order of arrival.
     """
 
     def __init__(self, scale: Fidelity, shared: bool = False, first_seconds: float | None = None) -> None:
@@ -110,28 +135,27 @@ class RungScheduler(Scheduler):
         self._next_seconds: dict[int, float] = {}
         self.rungs: defaultdict[Rung, list[float]] = defaultdict(list)
 
-    def report(
-        self, trial: int, family: Family, fidelity: int, value: float, seconds: float = 0.0, left: float = math.inf
-    ) -> Verdict:
-        if fidelity not in self._scale.rungs:
-            raise ValueError(f"fidelity {fidelity} is not a rung; rungs are {self._scale.rungs}")
+    def report(self, report: Report) -> Verdict:
+        if report.fidelity not in self._scale.rungs:
+            raise ValueError(f"fidelity {report.fidelity} is not a rung; rungs are {self._scale.rungs}")
         verdict = Verdict.GO_ON
-        for level in self._reached(trial, fidelity, seconds):
-            verdict = self._judge(trial, (None if self._shared else family, level), value)
-        if fidelity == self._scale.maximum:
-            self.leave(trial)
+        for level in self._reached(report):
+            rung = Rung(None if self._shared else report.family, level, report.is_within)
+            verdict = self._judge(report.trial, rung, report.value)
+        if report.fidelity == self._scale.maximum:
+            self.leave(report.trial)
             return Verdict.END
         return verdict
 
-    def _reached(self, trial: int, fidelity: int, seconds: float) -> list[float]:
-        """The rungs at which `trial` has arrived since its last report."""
+    def _reached(self, report: Report) -> list[float]:
+        """The levels at which a trial has arrived since its last report."""
         if self._first_seconds is None:
-            return [fidelity] if fidelity < self._scale.maximum else []
-        level, passed = self._next_seconds.get(trial, self._first_seconds), []
-        while level <= seconds:
+            return [report.fidelity] if report.fidelity < self._scale.maximum else []
+        level, passed = self._next_seconds.get(report.trial, self._first_seconds), []
+        while level <= report.seconds:
             passed.append(level)
             level *= self._scale.eta
-        self._next_seconds[trial] = level
+        self._next_seconds[report.trial] = level
         return passed
 
     @abstractmethod
@@ -160,13 +184,13 @@ class Asha(RungScheduler):
         self._passed: defaultdict[int, list[tuple[Rung, float]]] = defaultdict(list)
         self._may_learn = True
 
-    def report(
-        self, trial: int, family: Family, fidelity: int, value: float, seconds: float = 0.0, left: float = math.inf
-    ) -> Verdict:
-        for rung, earlier in self._passed.pop(trial, []):
-            self._foresight[rung].add(earlier, value)
-        self._may_learn = (self._scale.eta ** GROWTH[family] - 1) * seconds <= LEARNING_SHARE * left
-        return super().report(trial, family, fidelity, value, seconds, left)
+    def report(self, report: Report) -> Verdict:
+        for rung, earlier in self._passed.pop(report.trial, []):
+            if rung.is_within is report.is_within:  # else they are of different units
+                self._foresight[rung].add(earlier, report.value)
+        seconds_to_next = (self._scale.eta ** GROWTH[report.family] - 1) * report.seconds
+        self._may_learn = seconds_to_next <= LEARNING_SHARE * report.left
+        return super().report(report)
 
     def _judge(self, trial: int, rung: Rung, value: float) -> Verdict:
         others = self.rungs[rung]
@@ -177,13 +201,18 @@ class Asha(RungScheduler):
         return Verdict.GO_ON if keep else Verdict.END
 
     def _spares(self, value: float, others: Sequence[float], rung: Rung) -> bool:
-        if self._margin is not None:
-            return goes_on(value + self._margin, others, self._scale.eta)
+        fixed = self._fixed_margin(rung)
+        if fixed is not None:
+            return goes_on(value + fixed, others, self._scale.eta)
         if len(others) < NEEDS and self._may_learn:
             return True
         better = sum(other > value for other in others)
         is_among_most = better < most_going_on(len(others) + 1)
         return is_among_most and goes_on(value + self._foresight[rung].margin, others, self._scale.eta)
+
+    def _fixed_margin(self, rung: Rung) -> float | None:
+        """The margin at `rung` unless it is learned; one in units of the objective spares none outside the limits."""
+        return self._margin if rung.is_within or self._margin is None else 0.0
 
     def leave(self, trial: int) -> None:
         self._passed.pop(trial, None)

@@ -7,8 +7,7 @@ from statistics import fmean, median
 
 from search.plan import Plan
 from search.promotion import Promotion
-from search.scheduler import Asha, Rung, RungScheduler, Scheduler, Verdict
-from spaces.family import Family
+from search.scheduler import Asha, Report, Rung, RungScheduler, Scheduler, Verdict
 from spaces.fidelity import Fidelity
 
 MEDIAN_NEEDS = 4
@@ -34,13 +33,11 @@ class Hyperband(Scheduler):
         self._brackets = brackets
         self._deal = [number for number, size in enumerate(bracket_sizes(scale)) for _ in range(size)]
 
-    def report(
-        self, trial: int, family: Family, fidelity: int, value: float, seconds: float = 0.0, left: float = math.inf
-    ) -> Verdict:
-        bracket = self.bracket(trial)
-        if not self._in_seconds and fidelity in self._scale.rungs and self._scale.rungs.index(fidelity) < bracket:
+    def report(self, report: Report) -> Verdict:
+        bracket, rungs = self.bracket(report.trial), self._scale.rungs
+        if not self._in_seconds and report.fidelity in rungs and rungs.index(report.fidelity) < bracket:
             return Verdict.GO_ON
-        return self._brackets[bracket].report(trial, family, fidelity, value, seconds, left)
+        return self._brackets[bracket].report(report)
 
     def leave(self, trial: int) -> None:
         self._brackets[self.bracket(trial)].leave(trial)
@@ -63,10 +60,10 @@ class MedianStopping(RungScheduler):
 
     def __init__(self, scale: Fidelity, shared: bool = False, first_seconds: float | None = None) -> None:
         super().__init__(scale, shared, first_seconds)
-        self._curves: defaultdict[int, list[float]] = defaultdict(list)
+        self._curves: defaultdict[tuple[int, bool], list[float]] = defaultdict(list)
 
     def _judge(self, trial: int, rung: Rung, value: float) -> Verdict:
-        curve, others = self._curves[trial], self.rungs[rung]
+        curve, others = self._curves[trial, rung.is_within], self.rungs[rung]
         curve.append(value)
         keep = len(others) < MEDIAN_NEEDS or max(curve) >= median(others)
         others.append(fmean(curve))

@@ -1,7 +1,7 @@
 """What a search learns from earlier runs before its first trial."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from search.place import open_run
 from search.plan import Plan
 from search.sections import Resources
 from spaces.errors import InputError
+from spaces.family import Family
 from spaces.points import point_of
 from trainables.data.faceset import CLASSES
 from trainables.data.spec import ProtocolSpec
@@ -77,8 +78,8 @@ def earlier_trials(
     found, sentences = [], []
     for location in plan.warm_start:
         with open_run(location) as earlier:
-            is_alike = _is_alike(plan, earlier, fingerprint, split) and _is_as_fast(plan, earlier, machine)
-            trials, sentence = _learned_from(plan, earlier, is_alike)
+            differences = _differences(plan, earlier, fingerprint, split, machine)
+            trials, sentence = _learned_from(plan, earlier, differences)
         found += trials
         sentences.append(f"warm start from {location}: {sentence}")
     write_whole(run.warm_start, json.dumps(_TRIALS.dump_python(found, mode="json")))
@@ -98,43 +99,46 @@ def check_earlier(plan: Plan) -> None:
             raise InputError(f"{location}: no run here")
 
 
-def _learned_from(plan: Plan, earlier: RunFolder, is_alike: bool) -> tuple[list[EarlierTrial], str]:
+def _learned_from(plan: Plan, earlier: RunFolder, differences: Sequence[str]) -> tuple[list[EarlierTrial], str]:
     """The trials of `earlier` in the space of `plan`, and how many they are and what they are good for."""
     # A trial that failed has told its own run nothing either.
     records = [each for each in trials_in([earlier]) if each.measurements and each.status is not Status.FAILED]
     measured = [record for record in records if plan.goals.has_values(record.measurements[-1])]
-    in_space = list(_translated(plan, ranked(measured, plan.goals), is_alike))
-    other = "pretraining, rungs or machine" if "latency_ms" in plan.goals.measures else "pretraining or rungs"
+    in_space, outside = _translated(plan, ranked(measured, plan.goals), not differences)
+    other, only = f"other {', '.join(differences)}", "only the best of each family count"
     trials, kind = in_space, "the same data, pretraining and rungs"
-    if not is_alike and plan.sampler == "tpe" and len(plan.goals.objectives) == 1:
-        kind = f"other data, {other}: the sampler learns from their order alone"
-    elif not is_alike:
+    if plan.sampler in ("random", "grid"):
+        kind = f"{only}, since the sampler {plan.sampler} does not learn"
+    elif differences and plan.sampler == "tpe" and len(plan.goals.objectives) == 1:
+        kind = f"{other}: the sampler learns from their order alone"
+    elif differences:
+        kind = f"{other}: {only}"
+    if only in kind:
         trials = [trial for trial in in_space if trial.is_point]
-        kind = f"other data, {other}: only the best of each family count"
+    why = f" (of the best of the others {outside[0]})" if outside else ""
     lacking = len(records) - len(measured)
     unknown = f"; {lacking} more did not measure {plan.goals.describe()}" if lacking else ""
-    return trials, f"{len(in_space)} of {len(measured)} trials lie in this space; {kind}{unknown}"
+    return trials, f"{len(in_space)} of {len(measured)} trials lie in this space{why}; {kind}{unknown}"
 
 
-def _is_alike(plan: Plan, earlier: RunFolder, fingerprint: str, split: str) -> bool:
-    """Whether what `earlier` measured compares with what `plan` will: the same images trained on and held out, too."""
+def _differences(plan: Plan, earlier: RunFolder, fingerprint: str, split: str, machine: Mapping[str, Any]) -> list[str]:
+    """In what `earlier` differs so that what it measured does not compare with what `plan` will measure."""
     data, values = earlier.provenance_values().get("data", {}), earlier.plan_values()
-    is_same_data = (data.get("fingerprint"), data.get("split")) == (fingerprint, split)
-    is_same_use = _use(earlier.data_spec().protocol) == _use(plan.data.protocol)
     has_start = "pretraining" in values  # older plans have none
     is_same_start = not plan.needs_pretraining or (has_start and earlier.pretraining() == plan.pretraining)
-    is_as_real = bool(values.get("fake")) == bool(plan.fake)
-    are_same_trials = is_same_data and is_same_use and is_same_start and is_as_real
-    return are_same_trials and earlier.fidelity() == plan.fidelity
-
-
-def _is_as_fast(plan: Plan, earlier: RunFolder, machine: Mapping[str, Any]) -> bool:
-    """Whether a latency that `earlier` measured, if `plan` speaks of any, would be the same on this `machine`."""
-    if "latency_ms" not in plan.goals.measures:
-        return True
-    resources = Resources.model_validate(earlier.plan_values().get("resources", {}))
-    there = {_speed(session["hardware"]) for session in earlier.provenance_values().get("sessions", [])}
-    return there == {_speed(machine)} and resources == plan.resources
+    found = {
+        "data": data.get("fingerprint") != fingerprint,
+        "faces held out": data.get("split") != split and data.get("fingerprint") == fingerprint,
+        "balance or classes": _use(earlier.data_spec().protocol) != _use(plan.data.protocol),
+        "pretraining": not is_same_start,
+        "learners": bool(values.get("fake")) != bool(plan.fake),
+        "rungs": earlier.fidelity() != plan.fidelity,
+    }
+    if "latency_ms" in plan.goals.measures:
+        there = {_speed(session["hardware"]) for session in earlier.provenance_values().get("sessions", [])}
+        found["machine"] = there != {_speed(machine)}
+        found["resources"] = Resources.model_validate(values.get("resources", {})) != plan.resources
+    return [name for name, is_so in found.items() if is_so]
 
 
 def _speed(machine: Mapping[str, Any]) -> tuple[object, bool]:
@@ -147,13 +151,15 @@ def _use(protocol: ProtocolSpec) -> tuple[object, ...]:
     return protocol.balance, *(frozenset(getattr(protocol, name)) for name in CLASSES)
 
 
-def _translated(plan: Plan, records: list[TrialRecord], is_alike: bool) -> Iterator[EarlierTrial]:
-    """The trials of `records`, best first, that the space of `plan` holds."""
-    families = set()
+def _translated(plan: Plan, records: list[TrialRecord], is_alike: bool) -> tuple[list[EarlierTrial], list[str]]:
+    """The trials of `records`, best first, that the space of `plan` holds, and why not the others."""
+    found, outside = [], []
+    families = set[Family]()
     for better, record in enumerate(records):
         try:
             config = point_of(plan.space, record.config)
-        except ValueError:
+        except ValueError as error:
+            outside.append(str(error))
             continue
         reports = {each.fidelity: plan.goals.value(each) for each in record.measurements}
         last = plan.goals.value(record.measurements[-1])
@@ -162,7 +168,7 @@ def _translated(plan: Plan, records: list[TrialRecord], is_alike: bool) -> Itera
         violations = plan.goals.violations(record.measurements[-1])
         status = record.status if is_alike and is_ended else Status.STOPPED
         has_several = status is Status.FINISHED and len(plan.goals.objectives) > 1
-        yield EarlierTrial(
+        trial = EarlierTrial(
             config=config.model_dump(mode="json"),
             status=status,
             reports=reports if is_alike else {BELOW_ALL: last},
@@ -171,4 +177,6 @@ def _translated(plan: Plan, records: list[TrialRecord], is_alike: bool) -> Itera
             violations=dict(zip(plan.goals.constraints, violations, strict=True)),
             values=tuple(plan.goals.values(record.measurements[-1])) if has_several else None,
         )
+        found.append(trial)
         families |= {record.family} if is_eligible else set()
+    return found, outside

@@ -40,9 +40,12 @@ class Run:
         self.events: list[Event] = []
 
     def session(self) -> Engine:
+        return self.session_in(self.room())
+
+    def session_in(self, room: Room) -> Engine:
         past = list(self.events)
         searcher = Searcher(self.study_file, self.plan, trials_of(past), self.earlier)
-        engine = Engine(self.plan, searcher, past, self.events.append, self.room())
+        engine = Engine(self.plan, searcher, past, self.events.append, room)
         engine.begin()
         return engine
 

@@ -83,6 +83,25 @@ def test_the_first_objective_ranks():
     assert incumbent(found, Goals(objectives=("latency_ms", "val_accuracy"))).trial == 1
 
 
+def test_those_that_break_a_constraint_are_compared_by_how_near_they_come():
+    goals = Goals(objectives=("latency_ms",), constraints=("val_accuracy >= 0.5", "latency_ms <= 20"))
+    found = [record.measurements[-1] for record in records([(0.6, 10.0), (0.4, 10.0), (0.5, 30.0), (0.25, 40.0)])]
+    assert [goals.standing(each) for each in found] == [
+        (True, -10.0),
+        (False, pytest.approx(-0.2)),
+        (False, pytest.approx(-0.5)),
+        (False, pytest.approx(-1.5)),
+    ]
+
+
+def test_one_timing_condemns_a_model_only_if_it_is_far_too_slow():
+    goals = Goals(constraints=("latency_ms <= 20", "val_accuracy >= 0.9"))
+    found = [record.measurements[-1] for record in records([(0.6, 10.0), (0.6, 30.0), (0.6, 31.0)])]
+    assert [goals.may_keep_footprint(each) for each in found] == [True, True, False]
+    large = [each.model_copy(update={"model_mb": size}) for each, size in zip(found, (5.0, 5.1), strict=False)]
+    assert [Goals(constraints=("model_mb <= 5",)).may_keep_footprint(each) for each in large] == [True, False]
+
+
 def test_constraints_are_read():
     assert parse_constraint("latency_ms <= 20") == Constraint("latency_ms", 1, 20.0)
     assert parse_constraint("val_accuracy>=0.7") == Constraint("val_accuracy", -1, 0.7)

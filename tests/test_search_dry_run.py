@@ -20,6 +20,7 @@ from spaces.family import Family
 from spaces.fidelity import Fidelity
 from spaces.joint import JointSpace
 from spaces.tree import parameters_of
+from trainables.devices import may_use_gpus
 
 
 def test_the_tree_is_that_of_the_space():
@@ -76,7 +77,12 @@ def test_what_a_strategy_has_is_told_and_no_more():
 
     assert "scheduler  hyperband, eta 3, margin learned" in told(scheduler="hyperband")
     assert "scheduler  median\n" in "\n".join(line.rstrip() for line in told(scheduler="median").splitlines())
-    assert "start-up" not in told(sampler="grid", space=listed)
+    grid = told(sampler="grid", space=listed)
+    assert "tried first; then the 2 configs of the grid" in grid
+    assert "start-up" not in grid
+    random = told(sampler="random")
+    assert "10 start-up trials" in random
+    assert "known to be good" not in random
     assert "10 start-up trials, the first 3 known to be good" in told()
 
 
@@ -192,6 +198,40 @@ def test_an_estimate_comes_from_timed_probes(tmp_path: Path):
     Console(file=text, width=200).print(outline_text(facts))
     assert "estimate   40 trials" in text.getvalue()
     assert "cost" in text.getvalue()
+    assert estimated["notes"] == []
+
+
+@pytest.mark.parametrize(
+    ("budget", "note"),
+    [
+        (
+            {"patience": 3},
+            "estimate   none of the whole search, since nobody can foresee when patience or a target ends",
+        ),
+        ({"trials": 4, "patience": 3}, "           patience may end it sooner"),
+        ({"trials": 4, "patience": 3, "target": 0.9}, "           patience or target may end it sooner"),
+    ],
+)
+def test_what_an_estimate_leaves_out_is_told(tmp_path: Path, budget: dict[str, Any], note: str):
+    fields = {"data": {"demo_images": 700}, "fake": {"seconds": 0.01}, "scheduler": "none"}
+    facts = outline(validate_plan({"budget": budget, **fields}, "test"), {"CPU": 2.0, "GPU": 0.0}, tmp_path, 1)
+    text = io.StringIO()
+    Console(file=text, width=200).print(outline_text(facts))
+    assert note in text.getvalue()
+
+
+def test_probes_of_a_family_without_a_gpu_leave_it_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    seen: dict[Family, bool] = {}
+
+    def noted(plan: Any, family: Family, *_: Any) -> list[float]:
+        seen[family] = may_use_gpus()
+        return [1.0, 3.0, 9.0, 27.0]
+
+    monkeypatch.setattr("search.probes._probe", noted)
+    plan = validate_plan({"budget": {"trials": 4}, "data": {"demo_images": 700}}, "test")
+    facts = outline(plan, {"CPU": 4.0, "GPU": 1.0}, tmp_path, 1)
+    assert seen == {Family.SVM: False, Family.FOREST: False, Family.RESNET: True}
+    assert facts["estimate"]["notes"] == ["work that trials share makes it cheaper; the probes share none"]
 
 
 def test_random_weights_stand_in_for_those_that_a_family_starts_from(tmp_path: Path):
@@ -242,6 +282,7 @@ def test_a_family_without_trials_or_probes_does_not_break_the_estimate(tmp_path:
     assert "svm        about" in text.getvalue()
     if "space" in fields:
         assert "resnet     not probed: no room for random weights" in text.getvalue()
+        assert "estimate   none of the whole search, since not every family was probed" in text.getvalue()
     else:
         assert "estimate   1 trials" in text.getvalue()
 

@@ -134,6 +134,35 @@ def test_all_mistakes_are_told_at_once_and_each_once(tmp_path):
     assert fields == ["budget.minutes", "budget.trials", "space.families.0", "speed"]
 
 
+def test_all_fields_that_exclude_each_other_are_told_at_once():
+    values = {
+        "budget": {"trials": 5},
+        "sampler": "gp",
+        "objectives": ["val_accuracy", "latency_ms"],
+        "margin": 0.9,
+        "promotion": True,
+        "scheduler": "median",
+        "pretraining": {"weights": "faces"},
+    }
+    with pytest.raises(InputError) as error:
+        validate_plan(values, "plan.yaml")
+    lines = str(error.value).splitlines()
+    assert lines[0] == "plan.yaml: 4 fields are wrong"
+    assert [line.split(":")[1].strip() for line in lines[1:]] == [
+        "sampler gp",
+        "margin",
+        "promotion",
+        "pretraining.weights",
+    ]
+
+
+def test_all_wrong_points_are_told_at_once():
+    points = [{"family": "svm", "kernel": "cubic"}, {"family": "svm"}, {"family": "tree"}]
+    with pytest.raises(InputError) as error:
+        validate_plan({"budget": {"trials": 5}, "points": points}, "plan.yaml")
+    assert [line.split(":")[1].strip() for line in str(error.value).splitlines()[1:]] == ["point 0", "point 2"]
+
+
 @pytest.mark.parametrize("setting", ["trials", "=3", "budget.=3", "seed.deeper=3", "budget.trials=[1"])
 def test_broken_settings_get_a_sentence(plan_file, setting):
     plan_file.write_text("budget: {trials: 5}\nseed: 1\n")

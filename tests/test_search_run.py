@@ -15,7 +15,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from results.journal import read_events
 from results.schema import Event, Measurement, SessionEnd, SessionStart, Status, TrialEnd, TrialStart
-from search.scheduler import Asha
+from search.scheduler import Asha, Report
 from spaces.family import Family
 from spaces.fidelity import Fidelity
 
@@ -60,7 +60,7 @@ def check_complete(run: Path, trials: int) -> None:
     families = {e.trial: e.family for e in events if isinstance(e, TrialStart)}
     for event in events:
         if isinstance(event, Measurement):
-            asha.report(event.trial, families[event.trial], event.fidelity, event.val_accuracy)
+            asha.report(Report(event.trial, families[event.trial], event.fidelity, event.val_accuracy))
     assert all((family, 1) in asha.rungs for family in set(families.values()))
     assert sum(len(values) for (_, rung), values in asha.rungs.items() if rung == 1) == trials
     states = study_states(run)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from search.foresight import Foresight
 from search.plan import validate_plan
 from search.promotion import MOST_WAITING, Promotion
-from search.scheduler import Asha, Verdict, goes_on
+from search.scheduler import Asha, Report, Verdict, goes_on
 from search.strategies import Hyperband, MedianStopping, NoStopping, bracket_sizes, build_scheduler
 from spaces.family import Family
 from spaces.fidelity import Fidelity
@@ -46,33 +46,53 @@ def test_a_better_value_is_never_stopped_where_a_worse_one_would_go_on(others, e
 def test_rungs_keep_every_value_in_order_of_arrival(reports):
     asha = Asha(Fidelity())
     for trial, (family, fidelity, value) in enumerate(reports):
-        asha.report(trial, family, fidelity, value)
+        asha.report(Report(trial, family, fidelity, value))
     for key, recorded in asha.rungs.items():
-        assert recorded == [value for family, fidelity, value in reports if (family, fidelity) == key]
+        assert recorded == [value for family, fidelity, value in reports if (family, fidelity, True) == key]
 
 
 def test_a_slow_starter_is_compared_with_its_like():
     asha = Asha(Fidelity())
     for _ in range(9):
-        asha.report(0, Family.FOREST, 1, 0.6)
-    assert asha.report(0, Family.RESNET, 1, 0.4) is GO_ON
+        asha.report(Report(0, Family.FOREST, 1, 0.6))
+    assert asha.report(Report(0, Family.RESNET, 1, 0.4)) is GO_ON
+
+
+@pytest.mark.parametrize("rule", [Asha(Fidelity(), margin=0.2), MedianStopping(Fidelity())], ids=["asha", "median"])
+def test_a_trial_that_breaks_a_constraint_is_compared_with_its_like(rule):
+    def verdicts(worths, is_within):
+        return [rule.report(Report(trial, Family.SVM, 1, worth, is_within=is_within)) for trial, worth in worths]
+
+    outside = verdicts(enumerate((-0.1, -0.1, -0.1, -0.1, -0.3, -0.05)), is_within=False)
+    assert outside[4:] == [END, GO_ON], "the margin of the objective spares none of them"
+    assert verdicts([(6, -30.0)], is_within=True) == [GO_ON]
+    assert verdicts([(7, -31.0), (8, -30.1), (9, -30.1), (10, -30.1), (11, -31.0)], is_within=True)[-1] is END
+    assert rule.report(Report(0, Family.SVM, 3, -29.0, is_within=True)) is GO_ON, "it keeps the constraints now"
+
+
+def test_a_margin_is_not_learned_from_what_two_units_say():
+    asha = Asha(Fidelity(), margin=None)
+    for trial in range(4):
+        asha.report(Report(trial, Family.SVM, 1, -0.1 * trial, is_within=False))
+        asha.report(Report(trial, Family.SVM, 3, -30.0 - trial, is_within=True))
+    assert not any(foresight.is_known for foresight in asha._foresight.values())
 
 
 def test_full_fidelity_ends_a_trial_and_is_no_rung():
     asha = Asha(Fidelity())
-    assert asha.report(0, Family.SVM, 27, 0.9) is END
+    assert asha.report(Report(0, Family.SVM, 27, 0.9)) is END
     assert not asha.rungs
 
 
 def test_a_report_off_the_rungs_is_an_error_not_silence():
     with pytest.raises(ValueError, match="fidelity 5 is not a rung"):
-        Asha(Fidelity()).report(0, Family.SVM, 5, 0.9)
+        Asha(Fidelity()).report(Report(0, Family.SVM, 5, 0.9))
 
 
 def test_shared_rungs_compare_all_families():
     asha = Asha(Fidelity(), shared=True)
-    assert asha.report(0, Family.FOREST, 1, 0.6) is GO_ON
-    assert asha.report(1, Family.RESNET, 1, 0.4) is END
+    assert asha.report(Report(0, Family.FOREST, 1, 0.6)) is GO_ON
+    assert asha.report(Report(1, Family.RESNET, 1, 0.4)) is END
     assert asha.rungs == {(None, 1): [0.6, 0.4]}
 
 
@@ -80,23 +100,27 @@ def run_through(asha: Asha, pairs: list[tuple[float, float]]) -> list[Verdict]:
     """Send trials through the first two rungs, one after the other; their verdicts at the first."""
     verdicts = []
     for trial, (first, second) in enumerate(pairs):
-        verdicts.append(asha.report(trial, Family.SVM, 1, first))
+        verdicts.append(asha.report(Report(trial, Family.SVM, 1, first)))
         if verdicts[-1] is GO_ON:
-            asha.report(trial, Family.SVM, 3, second)
+            asha.report(Report(trial, Family.SVM, 3, second))
     return verdicts
 
 
 def test_the_first_at_a_rung_all_go_on_where_the_margin_is_learned():
     asha = Asha(Fidelity(), margin=None)
-    verdicts = [asha.report(trial, Family.SVM, 1, value) for trial, value in enumerate((0.9, 0.8, 0.7, 0.6, 0.5, 0.95))]
+    verdicts = [
+        asha.report(Report(trial, Family.SVM, 1, value)) for trial, value in enumerate((0.9, 0.8, 0.7, 0.6, 0.5, 0.95))
+    ]
     assert verdicts == [GO_ON, GO_ON, GO_ON, GO_ON, END, GO_ON]
 
 
 def test_where_little_time_is_left_a_margin_is_learned_from_cheap_trials_alone():
     def verdicts(family: Family, seconds: float) -> list[Verdict]:
         asha = Asha(Fidelity(), margin=None)
-        asha.report(0, family, 1, 0.6, seconds, left=100.0)
-        return [asha.report(trial, family, 1, value, seconds, left=100.0) for trial, value in ((1, 0.5), (2, 0.61))]
+        asha.report(Report(0, family, 1, 0.6, seconds, left=100.0))
+        return [
+            asha.report(Report(trial, family, 1, value, seconds, left=100.0)) for trial, value in ((1, 0.5), (2, 0.61))
+        ]
 
     assert verdicts(Family.RESNET, seconds=10.0) == [GO_ON, GO_ON]  # the next rung takes 20 s more
     assert verdicts(Family.RESNET, seconds=10.1) == [END, GO_ON]
@@ -138,62 +162,62 @@ def test_hyperband_forgets_a_trial_that_has_ended():
     ended, others = Hyperband([Asha(Fidelity(), margin=None) for _ in range(4)], Fidelity()), 12
     for trial in range(others):
         for fidelity in (1, 3, 9):
-            ended.report(trial, Family.SVM, fidelity, trial / others)
+            ended.report(Report(trial, Family.SVM, fidelity, trial / others))
         ended.leave(trial)
     assert all(not bracket._passed for bracket in ended._brackets)
 
 
 def test_a_trial_within_the_margin_of_the_bar_goes_on():
     asha = Asha(Fidelity(), margin=0.01)
-    assert [asha.report(trial, Family.SVM, 1, value) for trial, value in enumerate((0.7, 0.695, 0.685))] == [
+    assert [asha.report(Report(trial, Family.SVM, 1, value)) for trial, value in enumerate((0.7, 0.695, 0.685))] == [
         GO_ON,
         GO_ON,
         END,
     ]
-    assert asha.rungs[Family.SVM, 1] == [0.7, 0.695, 0.685]
+    assert asha.rungs[Family.SVM, 1, True] == [0.7, 0.695, 0.685]
 
 
 def test_the_median_of_running_means_decides_once_four_trials_were_there():
     rule = MedianStopping(Fidelity())
     for trial, (first, second) in enumerate([(0.1, 0.3), (0.2, 0.4), (0.3, 0.5), (0.4, 0.6)]):
-        assert rule.report(trial, Family.SVM, 1, first) is GO_ON
-        assert rule.report(trial, Family.SVM, 3, second) is GO_ON
-    assert rule.rungs[Family.SVM, 3] == pytest.approx([0.2, 0.3, 0.4, 0.5])
-    assert rule.report(4, Family.SVM, 1, 0.25) is GO_ON  # the median is 0.25
-    assert rule.report(4, Family.SVM, 3, 0.34) is END  # the median is 0.35
-    assert rule.report(5, Family.SVM, 1, 0.36) is GO_ON
-    assert rule.report(5, Family.SVM, 3, 0.1) is GO_ON  # its best value so far counts, as in Vizier
-    assert rule.report(6, Family.FOREST, 1, 0.0) is GO_ON
+        assert rule.report(Report(trial, Family.SVM, 1, first)) is GO_ON
+        assert rule.report(Report(trial, Family.SVM, 3, second)) is GO_ON
+    assert rule.rungs[Family.SVM, 3, True] == pytest.approx([0.2, 0.3, 0.4, 0.5])
+    assert rule.report(Report(4, Family.SVM, 1, 0.25)) is GO_ON  # the median is 0.25
+    assert rule.report(Report(4, Family.SVM, 3, 0.34)) is END  # the median is 0.35
+    assert rule.report(Report(5, Family.SVM, 1, 0.36)) is GO_ON
+    assert rule.report(Report(5, Family.SVM, 3, 0.1)) is GO_ON  # its best value so far counts, as in Vizier
+    assert rule.report(Report(6, Family.FOREST, 1, 0.0)) is GO_ON
 
 
 def test_full_fidelity_ends_a_trial_whatever_the_scheduler():
     for rule in (MedianStopping(Fidelity()), NoStopping(Fidelity())):
         for value in (0.1, 0.0):
-            verdicts = [rule.report(0, Family.SVM, fidelity, value) for fidelity in (1, 3, 9, 27)]
+            verdicts = [rule.report(Report(0, Family.SVM, fidelity, value)) for fidelity in (1, 3, 9, 27)]
             assert verdicts == [GO_ON, GO_ON, GO_ON, END]
 
 
 def test_rungs_in_seconds_record_a_trial_at_every_rung_it_passes():
     asha = Asha(Fidelity(), shared=True, first_seconds=5.0)
-    assert asha.report(0, Family.SVM, 1, 0.5, 4.0) is GO_ON  # no rung yet
-    assert asha.report(0, Family.SVM, 3, 0.6, 50.0) is GO_ON
-    assert asha.report(1, Family.FOREST, 1, 0.55, 16.0) is END  # its like at 15 seconds had 0.6
-    assert asha.report(0, Family.SVM, 9, 0.61, 60.0) is GO_ON  # between two rungs nobody is judged
+    assert asha.report(Report(0, Family.SVM, 1, 0.5, 4.0)) is GO_ON  # no rung yet
+    assert asha.report(Report(0, Family.SVM, 3, 0.6, 50.0)) is GO_ON
+    assert asha.report(Report(1, Family.FOREST, 1, 0.55, 16.0)) is END  # its like at 15 seconds had 0.6
+    assert asha.report(Report(0, Family.SVM, 9, 0.61, 60.0)) is GO_ON  # between two rungs nobody is judged
     assert dict(asha.rungs) == {(None, 5.0): [0.6, 0.55], (None, 15.0): [0.6, 0.55], (None, 45.0): [0.6]}
 
 
 @pytest.mark.parametrize("kind", [Asha, Promotion, MedianStopping])
 def test_rungs_in_seconds_know_of_what_a_trial_passed_on_its_way_to_the_end(kind):
     rule = kind(Fidelity(), shared=True, first_seconds=5.0)
-    assert rule.report(0, Family.SVM, 27, 0.8, 36.0) is END
+    assert rule.report(Report(0, Family.SVM, 27, 0.8, 36.0)) is END
     assert dict(rule.rungs) == {(None, 5.0): [0.8], (None, 15.0): [0.8]}
     assert not rule.paused
 
 
 def test_a_dear_trial_must_keep_up_with_one_that_has_finished():
     asha = Asha(Fidelity(), shared=True, first_seconds=5.0)
-    asha.report(0, Family.SVM, 27, 0.8, 36.0)
-    assert asha.report(1, Family.RESNET, 3, 0.4, 20.0) is END
+    asha.report(Report(0, Family.SVM, 27, 0.8, 36.0))
+    assert asha.report(Report(1, Family.RESNET, 3, 0.4, 20.0)) is END
 
 
 def always(trial: int) -> bool:
@@ -202,27 +226,27 @@ def always(trial: int) -> bool:
 
 def test_promotion_takes_up_the_best_third_highest_rung_first():
     rule = Promotion(Fidelity())
-    first = [rule.report(trial, Family.SVM, 1, value) for trial, value in enumerate((0.5, 0.7, 0.6))]
+    first = [rule.report(Report(trial, Family.SVM, 1, value)) for trial, value in enumerate((0.5, 0.7, 0.6))]
     assert first == [PAUSE] * 3
     assert rule.paused == {0, 1, 2}
     assert rule.promote(always, eager=False) == 1
     assert rule.promote(always, eager=False) is None  # one of three is a third
-    assert rule.report(1, Family.SVM, 3, 0.8) is PAUSE
+    assert rule.report(Report(1, Family.SVM, 3, 0.8)) is PAUSE
     for trial, value in ((3, 0.65), (4, 0.1), (5, 0.2)):
-        rule.report(trial, Family.SVM, 1, value)
+        rule.report(Report(trial, Family.SVM, 1, value))
     assert rule.promote(lambda trial: trial != 3, eager=False) is None
     assert rule.promote(always, eager=False) == 3
     for trial, value in ((3, 0.9), (6, 0.7)):
-        rule.report(trial, Family.SVM, 3, value)
+        rule.report(Report(trial, Family.SVM, 3, value))
     assert rule.promote(always, eager=False) == 3  # the best of three at rung 3
-    assert rule.report(3, Family.SVM, 9, 0.9) is PAUSE
+    assert rule.report(Report(3, Family.SVM, 9, 0.9)) is PAUSE
 
 
 def test_promotion_takes_up_whom_the_margin_spares():
     plain, spared = Promotion(Fidelity()), Promotion(Fidelity(), margin=0.15)
     for rule, expected in ((plain, [1]), (spared, [1, 2])):
         for trial, value in enumerate((0.5, 0.7, 0.6)):
-            rule.report(trial, Family.SVM, 1, value)
+            rule.report(Report(trial, Family.SVM, 1, value))
         assert list(iter(lambda rule=rule: rule.promote(always, eager=False), None)) == expected
 
 
@@ -230,35 +254,43 @@ def test_promotion_takes_up_whom_the_margin_spares():
 def test_promotion_learns_its_margin_from_the_promoted(foretells, taken):
     rule = Promotion(Fidelity(), margin=None)
     for trial in range(12):
-        rule.report(trial, Family.SVM, 1, trial / 100)
+        rule.report(Report(trial, Family.SVM, 1, trial / 100))
     promoted = list(iter(lambda: rule.promote(always, eager=False), None))
     assert promoted == [11, 10, 9, 8]  # a third
     for trial, value in zip(promoted, (0.9, 0.8, 0.7, 0.6) if foretells else (0.6, 0.9, 0.7, 0.8), strict=True):
-        rule.report(trial, Family.SVM, 3, value)
+        rule.report(Report(trial, Family.SVM, 3, value))
         rule.leave(trial)
     for trial, value in ((12, 0.073), (13, 0.075), (14, 0.077), (15, 0.12)):
-        rule.report(trial, Family.SVM, 1, value)
+        rule.report(Report(trial, Family.SVM, 1, value))
     assert [rule.promote(always, eager=False) for _ in taken] == taken
     assert (rule.promote(always, eager=False) is None) is foretells
 
 
 def test_an_eager_promotion_takes_the_best_of_few():
     rule = Promotion(Fidelity())
-    rule.report(0, Family.SVM, 1, 0.5)
-    rule.report(1, Family.FOREST, 1, 0.6)
+    rule.report(Report(0, Family.SVM, 1, 0.5))
+    rule.report(Report(1, Family.FOREST, 1, 0.6))
     assert not rule.has_promotable(eager=False)
     assert rule.has_promotable(eager=True)
+    assert [rule.promote(always, eager=True) for _ in range(3)] == [1, 0, None]
+
+
+def test_the_last_promotions_take_those_within_the_constraints_first_and_each_kind_has_its_place():
+    rule = Promotion(Fidelity())
+    rule.report(Report(0, Family.SVM, 1, -0.1, is_within=False))
+    rule.report(Report(1, Family.SVM, 1, -30.0))
+    rule.report(Report(2, Family.SVM, 1, -0.2, is_within=False))
     assert [rule.promote(always, eager=True) for _ in range(3)] == [1, 0, None]
 
 
 def test_an_ended_trial_is_not_promoted_but_compared_with():
     rule = Promotion(Fidelity())
     for trial, value in enumerate((0.9, 0.7, 0.6)):
-        rule.report(trial, Family.SVM, 1, value)
+        rule.report(Report(trial, Family.SVM, 1, value))
     rule.leave(0)
     assert rule.promote(always, eager=False) is None
     for trial in (3, 4, 5):
-        rule.report(trial, Family.SVM, 1, 0.1)
+        rule.report(Report(trial, Family.SVM, 1, 0.1))
     assert rule.promote(always, eager=False) == 1
 
 
@@ -266,8 +298,8 @@ def test_of_those_that_do_not_deserve_to_go_on_the_best_few_wait():
     rule = Promotion(Fidelity())
     count = 3 * MOST_WAITING
     for trial in range(count):
-        rule.report(trial, Family.SVM, 1, trial / count)
-        rule.report(count + trial, Family.FOREST, 1, 0.5)
+        rule.report(Report(trial, Family.SVM, 1, trial / count))
+        rule.report(Report(count + trial, Family.FOREST, 1, 0.5))
         assert not rule.passed_over or trial >= MOST_WAITING
     best = set(range(count - MOST_WAITING, count))  # the best third
     waiting = set(range(count - 2 * MOST_WAITING, count - MOST_WAITING))
@@ -292,24 +324,28 @@ def test_hyperband_deals_trials_out_and_judges_each_bracket_by_itself():
     assert len(set(dealt[:8])) >= 3
     early = [trial for trial in range(49) if rule.bracket(trial) == 0][:2]
     late = [trial for trial in range(49) if rule.bracket(trial) == 3][:2]
-    assert [rule.report(trial, Family.SVM, 1, value) for trial, value in zip(early, (0.6, 0.5), strict=True)] == [
+    assert [
+        rule.report(Report(trial, Family.SVM, 1, value)) for trial, value in zip(early, (0.6, 0.5), strict=True)
+    ] == [
         GO_ON,
         END,
     ]
     for trial, value in zip(late, (0.6, 0.5), strict=True):
-        assert [rule.report(trial, Family.SVM, fidelity, value) for fidelity in (1, 3, 9, 27)] == [GO_ON] * 3 + [END]
+        assert [rule.report(Report(trial, Family.SVM, fidelity, value)) for fidelity in (1, 3, 9, 27)] == [
+            GO_ON
+        ] * 3 + [END]
 
 
 def test_an_eager_promotion_passes_over_whom_it_lost():
     rule = Promotion(Fidelity())
     for trial, value in enumerate((0.6, 0.5, 0.4)):
-        rule.report(trial, Family.SVM, 1, value)
+        rule.report(Report(trial, Family.SVM, 1, value))
     assert rule.promote(always, eager=True) == 0
     rule.leave(0)  # it failed on its way
     assert rule.promote(always, eager=False) is None
     assert rule.promote(always, eager=True) == 1
     for fidelity in (3, 9, 27):
-        rule.report(1, Family.SVM, fidelity, 0.5)
+        rule.report(Report(1, Family.SVM, fidelity, 0.5))
         rule.take_up(1)
     rule.leave(1)
     assert rule.promote(always, eager=True) is None, "one has reached the end"
@@ -321,17 +357,19 @@ def test_brackets_of_hyperband_in_seconds_judge_later_by_a_factor_of_eta():
     assert isinstance(rule, Hyperband)
     *second, slow = [trial for trial in range(49) if rule.bracket(trial) == 1][:3]
     for trial, value in zip(second, (0.6, 0.5), strict=True):
-        assert rule.report(trial, Family.SVM, 3, value, 14.0) is GO_ON  # the first bracket has judged at 5 seconds
-        assert rule.report(trial, Family.SVM, 9, value, 16.0) is (GO_ON if value == 0.6 else END)
-    assert rule.report(slow, Family.SVM, 1, 0.4, 16.0) is END  # whatever its fidelity
+        assert (
+            rule.report(Report(trial, Family.SVM, 3, value, 14.0)) is GO_ON
+        )  # the first bracket has judged at 5 seconds
+        assert rule.report(Report(trial, Family.SVM, 9, value, 16.0)) is (GO_ON if value == 0.6 else END)
+    assert rule.report(Report(slow, Family.SVM, 1, 0.4, 16.0)) is END  # whatever its fidelity
 
 
 def test_a_lost_trial_costs_no_other_its_place():
     rule = Promotion(Fidelity())
     for trial, value in enumerate((0.6, 0.5, 0.4)):
-        rule.report(trial, Family.SVM, 1, value)
+        rule.report(Report(trial, Family.SVM, 1, value))
     assert rule.promote(always, eager=False) == 0
     rule.leave(0)
     for trial, value in ((3, 0.7), (4, 0.8), (5, 0.3)):
-        rule.report(trial, Family.SVM, 1, value)
+        rule.report(Report(trial, Family.SVM, 1, value))
     assert [rule.promote(always, eager=True) for _ in range(2)] == [4, 3]

@@ -56,32 +56,39 @@ def test_the_same_data_keep_fidelities_and_ends(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("data", "fields"),
+    ("data", "fields", "differences"),
     [
-        ({"fingerprint": "other", "split": "s"}, {}),
-        (DATA, {"fidelity": {"maximum": 9}}),
-        (DATA, {"data": {"protocol": {"balance": 300}}}),
-        (DATA, {"data": {"protocol": {"negative": ["angry", "sad"]}}}),
-        (DATA, {"fake": {"seconds": 1}}),
-        (DATA, {"space": {"resnet": {"arch": "resnet18", "weights": "faces"}}, "pretraining": {"epochs": 3}}),
+        ({"fingerprint": "other", "split": "s"}, {}, "data"),
+        ({"fingerprint": "other", "split": "other"}, {"fidelity": {"maximum": 9}}, "data, rungs"),
+        ({"fingerprint": "f", "split": "other"}, {}, "faces held out"),
+        (DATA, {"fidelity": {"maximum": 9}}, "rungs"),
+        (DATA, {"data": {"protocol": {"balance": 300}}}, "balance or classes"),
+        (DATA, {"data": {"protocol": {"negative": ["angry", "sad"]}}}, "balance or classes"),
+        (DATA, {"fake": {"seconds": 1}}, "learners"),
+        (
+            DATA,
+            {"space": {"resnet": {"arch": "resnet18", "weights": "faces"}}, "pretraining": {"epochs": 3}},
+            "pretraining",
+        ),
     ],
-    ids=["data", "fidelity", "faces", "classes", "fake", "pretraining"],
+    ids=["data", "data and more", "split", "fidelity", "faces", "classes", "fake", "pretraining"],
 )
-def test_of_other_data_or_rungs_the_order_is_kept(tmp_path, data, fields):
+def test_of_other_data_or_rungs_the_order_is_kept(tmp_path, data, fields, differences):
     plan = plan_from(run_on(tmp_path / "old", data), **fields)
     found, sentences = earlier_trials(plan, new_run(tmp_path), "f", "s", HERE)
     assert {trial.status for trial in found} == {Status.STOPPED}
     assert all(trial.reports == {BELOW_ALL: 0.5} for trial in found)
     assert [trial.is_point for trial in found] == [True, False]
     assert [trial.place for trial in found] == [0, 0.5]
-    assert "other data, pretraining or rungs: the sampler learns from their order alone" in sentences[0]
+    assert f"; other {differences}: the sampler learns from their order alone" in sentences[0]
 
 
 def test_trials_outside_the_space_are_left_out_and_it_is_said(tmp_path):
     plan = plan_from(run_on(tmp_path / "old", DATA), space={"svm": {"kernel": "linear"}})
     found, sentences = earlier_trials(plan, new_run(tmp_path), "f", "s", HERE)
     assert not found
-    assert "0 of 2 trials lie in this space" in sentences[0]
+    why = "svm.kernel is 'rbf', which is not searched; allowed are linear"
+    assert f"0 of 2 trials lie in this space (of the best of the others {why}); the same data" in sentences[0]
 
 
 def test_a_resume_needs_the_earlier_run_no_more(tmp_path):
@@ -124,6 +131,17 @@ def test_samplers_that_cannot_learn_from_an_order_get_the_best_alone_and_it_is_s
     assert "only the best of each family count" in sentences[0]
 
 
+@pytest.mark.parametrize("sampler", ["random", "grid"])
+def test_samplers_that_do_not_learn_get_the_best_alone_and_it_is_said(tmp_path, sampler):
+    features = {"kind": "pixels", "contrast": "none", "pca": 64, "mirror": False, "flip": False, "whiten": False}
+    svm = {"kernel": ["linear", "rbf"], "C": [0.1, 1.0], "class_weight": "none", "gamma": [1.0]}
+    space = {"families": ["svm"], "svm": {**svm, "features": {**features, "discriminants": "none"}}}
+    plan = plan_from(run_on(tmp_path / "old", DATA), sampler=sampler, **({"space": space} if sampler == "grid" else {}))
+    found, sentences = earlier_trials(plan, new_run(tmp_path), "f", "s", HERE)
+    assert all(trial.is_point for trial in found)
+    assert f"; only the best of each family count, since the sampler {sampler} does not learn" in sentences[0]
+
+
 def test_another_pretraining_matters_only_where_something_begins_with_it(tmp_path):
     plan = plan_from(run_on(tmp_path / "old", DATA), pretraining={"epochs": 3})
     _, sentences = earlier_trials(plan, new_run(tmp_path), "f", "s", HERE)
@@ -163,19 +181,19 @@ def test_with_several_objectives_the_best_of_other_data_is_a_point_and_no_bad_tr
 
 
 @pytest.mark.parametrize(
-    ("machine", "resources", "alike"),
+    ("machine", "resources", "kind"),
     [
-        (HERE, {"svm": {"cpus": 2}}, True),
-        ({**HERE, "processor": "other"}, {"svm": {"cpus": 2}}, False),
-        ({**HERE, "resources": {"CPU": 4.0, "GPU": 1.0}}, {"svm": {"cpus": 2}}, False),
-        (HERE, {}, False),
+        (HERE, {"svm": {"cpus": 2}}, "the same data"),
+        ({**HERE, "processor": "other"}, {"svm": {"cpus": 2}}, "other machine: the"),
+        ({**HERE, "resources": {"CPU": 4.0, "GPU": 1.0}}, {"svm": {"cpus": 2}}, "other machine: the"),
+        (HERE, {}, "other resources: the"),
     ],
 )
-def test_latencies_of_another_machine_are_not_taken_for_this_ones(tmp_path, machine, resources, alike):
+def test_latencies_of_another_machine_are_not_taken_for_this_ones(tmp_path, machine, resources, kind):
     run = timed(run_on(tmp_path / "old", DATA))
     limited = plan_from(run, constraints=["latency_ms <= 50"], resources=resources)
     _, sentences = earlier_trials(limited, new_run(tmp_path), "f", "s", machine)
-    assert ("; the same data" in sentences[0], "machine" in sentences[0]) == (alike, not alike)
+    assert f"; {kind}" in sentences[0]
     (tmp_path / "new" / "warm_start.json").unlink(missing_ok=True)
     _, sentences = earlier_trials(plan_from(run, resources=resources), RunFolder(tmp_path / "new"), "f", "s", machine)
     assert "; the same data" in sentences[0], "without latency any machine will do"

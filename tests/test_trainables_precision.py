@@ -5,6 +5,8 @@ import pytest
 import torch
 from torch import nn
 
+import trainables.svc
+from trainables.devices import without_gpus
 from trainables.precision import Compute, cpu_threads, out_of_memory
 
 
@@ -21,6 +23,17 @@ def test_precision_is_what_the_hardware_has() -> None:
     layer, x = best.place(nn.Conv2d(3, 4, 1)), torch.zeros(1, 3, 2, 2, device=best.device)
     with best.autocast():
         assert layer(x).dtype == (torch.bfloat16 if best.bf16 else torch.float32)
+
+
+def test_a_process_that_leaves_gpus_alone_computes_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    monkeypatch.setattr(trainables.svc, "_cuml", lambda: "a library")
+    with without_gpus():
+        assert Compute.best().device.type == "cpu"
+        assert trainables.svc.gpu_library() is None
+    assert Compute.best().device.type == "cuda"
+    assert trainables.svc.gpu_library() == "a library"
 
 
 def test_torchs_own_words_for_too_little_memory_are_known() -> None:

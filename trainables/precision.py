@@ -8,6 +8,7 @@ from typing import Self
 import torch
 from torch import nn
 
+from trainables.devices import may_use_gpus
 from trainables.small_maps import speed_up
 
 
@@ -25,11 +26,11 @@ class Compute:
 
     @classmethod
     def best(cls) -> Self:
-        """The first GPU if there is one, else the CPU; bfloat16 where the hardware multiplies it natively.
+        """The first GPU if this process may use one, else the CPU; bfloat16 where the hardware multiplies it natively.
 
         On CPUs without such instructions autocast works but is slower than float32.
         """
-        if torch.cuda.is_available():
+        if may_use_gpus() and torch.cuda.is_available():
             return cls(torch.device("cuda"), bf16=torch.cuda.is_bf16_supported(including_emulation=False))
         cpu = torch.cpu.get_capabilities()
         return cls(torch.device("cpu"), bf16=bool(cpu.get("avx512_bf16", False) or cpu.get("amx_bf16", False)))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from spaces.svm import SvmConfig
 from trainables.base import TrainingError, class_weights
 from trainables.data.faceset import Labels
+from trainables.devices import may_use_gpus
 from trainables.platt import PAIRS
 
 # scikit-learn-intelex where this machine has it: the same answers in a tenth of the time.
@@ -59,12 +60,16 @@ def fit_pairs(
     return np.asarray(machine.support_vectors_, dtype=np.float32), coefficients, _float32(machine.intercept_)
 
 
-@cache
 def gpu_library() -> Any:
     """CuML's `SVC` if the package is installed and this process may use a GPU, else None.
 
     A trial owns a GPU only where the plan gives svm one: `resources: {svm: {gpus: 1}}`.
     """
+    return _cuml() if may_use_gpus() else None
+
+
+@cache
+def _cuml() -> Any:
     if find_spec("cuml") is None or find_spec("cupy") is None:
         return None
     from cupy.cuda import runtime  # type: ignore[import-not-found]  # comes with cuML
