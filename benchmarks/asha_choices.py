@@ -2,7 +2,8 @@
 
 Random suggestions run through the real engine on recorded learning curves. The best is lost where the best trial found
 is worse than what some trial that was stopped would have reached at full fidelity. Recorded curves are few and each
-stands for many configs, so made-up ones with the noise of 4,000 validation faces are shown beside them.
+stands for many configs, so made-up ones with the noise of 4,000 validation faces are shown beside them; how many faces
+there were is told to the learned margin, as in a search.
 
     python benchmarks/asha_choices.py [--curves FILE] [--seeds 50] [--minutes 3] [--workers 2]
 """
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from search_quality import VALIDATION_FACES as RECORDED_FACES
 
 from results.leaderboard import TrialRecord, incumbent, trials_of
 from results.schema import Status
@@ -20,6 +22,7 @@ from search.plan_file import read_plan
 from search.simulation import CurveOf, simulate
 from spaces.joint import parse_config
 from trainables.curves import CurveTable, read_curves
+from trainables.synthetic import VALIDATION_FACES as MADE_UP_FACES
 from trainables.synthetic import SyntheticCurves
 
 HERE = Path(__file__).parent
@@ -37,9 +40,9 @@ SETTINGS = {
 }
 
 
-def outcome(plan: Plan, curve_of: CurveOf, workers: int) -> tuple[float, bool, int]:
+def outcome(plan: Plan, curve_of: CurveOf, workers: int, faces: int) -> tuple[float, bool, int]:
     """Accuracy of the best trial found, whether a better one was begun and lost, and how many were begun."""
-    records = trials_of(simulate(plan, curve_of, {"CPU": float(workers)}))
+    records = trials_of(simulate(plan, curve_of, {"CPU": float(workers)}, faces=faces))
     best = incumbent(records)
     found = (best.val_accuracy or 0.0) if best else 1 / 3
 
@@ -53,13 +56,13 @@ def outcome(plan: Plan, curve_of: CurveOf, workers: int) -> tuple[float, bool, i
     return found, max(map(at_the_end, ended), default=0.0) > found + 1e-9, len(records)
 
 
-def show(title: str, curves: Callable[[int], CurveOf], seeds: int, minutes: float, workers: int) -> None:
+def show(title: str, curves: Callable[[int], CurveOf], faces: int, minutes: float, seeds: int, workers: int) -> None:
     print(f"{title}: {seeds} seeds, {minutes:g} simulated minutes of {workers} workers, random suggestions")
     for name, settings in SETTINGS.items():
         flags = {"budget.minutes": minutes, "budget.trials": None, "sampler": "random"}
         plan = read_plan(HERE / "search_quality.yaml", settings, flags)
         plans = [plan.model_copy(update={"seed": 1000 * seed}) for seed in range(seeds)]
-        outcomes = [outcome(each, curves(seed), workers) for seed, each in enumerate(plans)]
+        outcomes = [outcome(each, curves(seed), workers, faces) for seed, each in enumerate(plans)]
         found, lost, begun = (np.array(column, float) for column in zip(*outcomes, strict=True))
         error = found.std() / np.sqrt(seeds)
         print(
@@ -78,16 +81,10 @@ def main() -> None:
     arguments = parser.parse_args()
     recorded = read_curves(arguments.curves)
     table = CurveTable(recorded)
-    show(
-        f"{len(recorded)} recorded curves",
-        lambda seed: table.curve,
-        arguments.seeds,
-        arguments.minutes,
-        arguments.workers,
-    )
+    seeds, minutes, workers = arguments.seeds, arguments.minutes, arguments.workers
+    show(f"{len(recorded)} recorded curves", lambda seed: table.curve, RECORDED_FACES, minutes, seeds, workers)
     scale = read_plan(HERE / "search_quality.yaml").fidelity
-    made_up, minutes = lambda seed: SyntheticCurves(scale, seed).curve, 10 * arguments.minutes
-    show("made-up curves", made_up, arguments.seeds, minutes, arguments.workers)
+    show("made-up curves", lambda seed: SyntheticCurves(scale, seed).curve, MADE_UP_FACES, 10 * minutes, seeds, workers)
 
 
 if __name__ == "__main__":

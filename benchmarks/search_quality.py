@@ -46,6 +46,7 @@ OTHERS = {
     RANDOM: ("random", False),
 }
 MOMENTS = 400
+VALIDATION_FACES = 2076  # on which `curves.jsonl` was recorded
 
 Finished = list[tuple[float, float]]
 
@@ -54,7 +55,7 @@ def ours(plan: Plan, table: CurveTable) -> Finished:
     """When trials reached full fidelity, in simulated seconds, and with what accuracy."""
     return [
         (event.time, event.val_accuracy)
-        for event in simulate(plan, table.curve, {"CPU": float(WORKERS)})
+        for event in simulate(plan, table.curve, {"CPU": float(WORKERS)}, faces=VALIDATION_FACES)
         if isinstance(event, Measurement) and event.fidelity == plan.fidelity.maximum
     ]
 

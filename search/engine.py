@@ -56,6 +56,7 @@ class Engine:
         past: Sequence[Event],
         write: Listener,
         room: Room,
+        faces: int = 0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Replay `past`; `begin` then opens the session.
@@ -66,6 +67,7 @@ class Engine:
             past: The events of earlier sessions, empty for a new run.
             write: Called with every new event before anything else hears of it: the journal.
             room: How many trials may run at once.
+            faces: Number of validation faces, which say how far chance carries an accuracy; 0 if nobody knows.
             clock: Gives the time, in seconds; a simulation has its own.
         """
         self.plan = plan
@@ -73,7 +75,7 @@ class Engine:
         self._write = write
         self._listeners: list[Listener] = []
         self._clock = clock
-        self._scheduler = build_scheduler(plan)
+        self._scheduler = build_scheduler(plan, faces)
         self._ledger = Ledger(plan.goals, room.shape)
         self._lineup = Lineup(room, lambda number: self.trials[number].family)
         self._lost: Counter[int] = Counter()

@@ -20,7 +20,7 @@ from spaces.grid import grid_of
 from spaces.resnet import ResnetConfig
 from spaces.svm import SvmConfig
 from trainables.curves import LearningCurve
-from trainables.synthetic import SyntheticCurves
+from trainables.synthetic import VALIDATION_FACES, SyntheticCurves
 
 # A longer search goes on as the first of its trials did.
 MOST_TRIALS = 300
@@ -74,7 +74,8 @@ def _simulated(plan: Plan, room: Room, seconds: Mapping[Family, Sequence[float]]
         "constraints": (),
         "warm_start": (),
     }
-    events = simulate(plan.model_copy(update=changes), curve_of, {"CPU": float(room.cpus), "GPU": float(room.gpus)})
+    there = {"CPU": float(room.cpus), "GPU": float(room.gpus)}
+    events = simulate(plan.model_copy(update=changes), curve_of, there, faces=VALIDATION_FACES)
     ledger = Ledger(plan.goals, room.shape)
     for event in events:
         ledger.apply(event)

@@ -75,8 +75,9 @@ class Plan(Section):
         first_seconds: Where the first of the rungs in seconds lies; the next ones follow by the factor eta.
         margin: How far below the bar of `asha` or `hyperband`, in the objective, a trial may be and still go on, since
             measurements are noisy and early ones say little. `learned` takes it for each rung from the trials that went
-            on: one standard error of what they reported next, as foretold from the rung. The first four at a rung all
-            go on, unless they pause or the time that is left is short; of the worst third none does. A number is in
+            on: one standard error of what they reported next, as foretold from the rung, and for accuracy and macro F1
+            never less than that of the difference of two such values on the validation faces. The first four at a rung
+            all go on, unless they pause or the time that is left is short; of the worst third none does. A number is in
             units of the first objective.
         budget: When the search ends.
         pretraining: How the backbone of `faces` weights is pretrained, where the space names them.

@@ -25,9 +25,14 @@ class Promotion(Asha):
     """
 
     def __init__(
-        self, scale: Fidelity, shared: bool = False, margin: float | None = 0.0, first_seconds: float | None = None
+        self,
+        scale: Fidelity,
+        shared: bool = False,
+        margin: float | None = 0.0,
+        first_seconds: float | None = None,
+        faces: int = 0,
     ) -> None:
-        super().__init__(scale, shared, margin, first_seconds)
+        super().__init__(scale, shared, margin, first_seconds, faces)
         self._entries: defaultdict[Rung, list[tuple[float, int]]] = defaultdict(list)
         self._paused: dict[int, Rung] = {}
         self._complete = set[int]()
@@ -94,13 +99,12 @@ class Promotion(Asha):
     def _deserving(self, rung: Rung, entries: Sequence[tuple[float, int]], eager: bool) -> int:
         """How many of `entries`, best first, are among the best 1/eta or behind them by no more than the margin."""
         quota = max(len(entries) // self._scale.eta, int(eager))
-        fixed = self._fixed_margin(rung)
-        margin = self._foresight[rung].margin if fixed is None else fixed
-        if not quota or not margin:
-            return quota
+        if not quota:
+            return 0
         bar = entries[quota - 1][0]
-        spared = sum(value + margin >= bar for value, _ in entries)
-        return spared if fixed is not None else max(quota, min(spared, most_going_on(len(entries))))
+        margin = self._margin_at(rung, bar)
+        spared = sum(value + margin >= bar for value, _ in entries) if margin else quota
+        return spared if self._margin is not None else max(quota, min(spared, most_going_on(len(entries))))
 
     def _ranked(self) -> Iterator[tuple[Rung, list[tuple[float, int]]]]:
         """What was recorded at each rung, value and trial, best first."""

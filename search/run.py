@@ -114,7 +114,7 @@ def _session(
         for sentence in sentences:
             console.print(sentence, soft_wrap=True, markup=False)
         searcher = Searcher(run.study, plan, trials_of(past), earlier)
-        engine = Engine(plan, searcher, past, journal.append, room)
+        engine = Engine(plan, searcher, past, journal.append, room, len(data.validation))
         board = Board(run, engine, data.validation)
         with board, Progress(engine, console) as progress, _interruptible(engine):
             engine.listen(board.hear)

@@ -171,15 +171,29 @@ class Asha(RungScheduler):
     would be among them with a margin more, since a single comparison is noisy. By default the margin is learned, for
     each rung by itself, from how well the trials that went on were foretold by it (`Foresight`): the first few all go
     on, unless that would take more than `LEARNING_SHARE` of what is left of the search, and then, however little a rung
-    foretells, none of the worst third.
+    foretells, none of the worst third. It is never less than the chance between two models that are as good.
     """
 
     def __init__(
-        self, scale: Fidelity, shared: bool = False, margin: float | None = 0.0, first_seconds: float | None = None
+        self,
+        scale: Fidelity,
+        shared: bool = False,
+        margin: float | None = 0.0,
+        first_seconds: float | None = None,
+        faces: int = 0,
     ) -> None:
-        """Begin with empty rungs; a `margin` of None is learned."""
+        """Begin with empty rungs.
+
+        Args:
+            scale: The scale of fidelities.
+            shared: Whether families share rungs.
+            margin: The margin; None if it is learned.
+            first_seconds: As for any `RungScheduler`.
+            faces: Of how many validation faces the values are a share; 0 if they are none, or nobody knows.
+        """
         super().__init__(scale, shared, first_seconds)
         self._margin = margin
+        self._faces = faces
         self._foresight: defaultdict[Rung, Foresight] = defaultdict(Foresight)
         self._passed: defaultdict[int, list[tuple[Rung, float]]] = defaultdict(list)
         self._may_learn = True
@@ -201,18 +215,22 @@ class Asha(RungScheduler):
         return Verdict.GO_ON if keep else Verdict.END
 
     def _spares(self, value: float, others: Sequence[float], rung: Rung) -> bool:
-        fixed = self._fixed_margin(rung)
-        if fixed is not None:
-            return goes_on(value + fixed, others, self._scale.eta)
-        if len(others) < NEEDS and self._may_learn:
+        if self._margin is None and len(others) < NEEDS and self._may_learn:
             return True
         better = sum(other > value for other in others)
-        is_among_most = better < most_going_on(len(others) + 1)
-        return is_among_most and goes_on(value + self._foresight[rung].margin, others, self._scale.eta)
+        is_among_most = self._margin is not None or better < most_going_on(len(others) + 1)
+        return is_among_most and goes_on(value + self._margin_at(rung, value), others, self._scale.eta)
 
-    def _fixed_margin(self, rung: Rung) -> float | None:
-        """The margin at `rung` unless it is learned; one in units of the objective spares none outside the limits."""
-        return self._margin if rung.is_within or self._margin is None else 0.0
+    def _margin_at(self, rung: Rung, value: float) -> float:
+        """How far a trial with `value` may be behind the bar at `rung`.
+
+        Where it is learned, one standard error of the difference of two such shares, measured apart, at least. A fixed
+        margin is in units of the objective, and spares none of those that are compared by something else.
+        """
+        if self._margin is not None:
+            return self._margin if rung.is_within else 0.0
+        is_share = self._faces and rung.is_within
+        return max(self._foresight[rung].margin, math.sqrt(2 * value * (1 - value) / self._faces) if is_share else 0.0)
 
     def leave(self, trial: int) -> None:
         self._passed.pop(trial, None)

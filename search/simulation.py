@@ -44,6 +44,7 @@ def simulate(
     available: dict[str, float],
     study: Path | None = None,
     earlier: Sequence[EarlierTrial] = (),
+    faces: int = 0,
 ) -> list[Event]:
     """The events of a search by `plan` in which every trial takes and measures what its curve says.
 
@@ -53,10 +54,11 @@ def simulate(
         available: The CPUs and GPUs of the simulated machine, as `Room` takes them.
         study: Where the study is written; None keeps it in memory, which is faster.
         earlier: Trials of earlier runs, from which the search learns.
+        faces: On how many validation faces the curves were measured; 0 if nobody knows.
     """
     clock, events = SimulatedClock(), list[Event]()
     room = Room(plan.resources, available, plan.space.families)
-    engine = Engine(plan, Searcher(study, plan, (), earlier), (), events.append, room, clock)
+    engine = Engine(plan, Searcher(study, plan, (), earlier), (), events.append, room, faces, clock)
     engine.begin()
     due: list[tuple[float, int, int]] = []
     curves: dict[int, LearningCurve] = {}

@@ -307,7 +307,8 @@ def test_the_plan_of_a_cluster_is_told_on_a_machine_that_has_less(tmp_path: Path
     }
     facts = outline(validate_plan(fields, "test"), {"CPU": 2.0, "GPU": 0.0}, tmp_path, 1)
     assert facts["resources"]["resnet"] == {"cpus": 1, "gpus": 1.0, "at_once": 0}
-    assert set(facts["estimate"]) == {"families"}
+    assert set(facts["estimate"]) == {"families", "notes"}
+    assert facts["estimate"]["notes"] == ["none of the whole search, since not every family fits here"]
     text = io.StringIO()
     Console(file=text, width=300).print(outline_text(facts))
     assert "what fits is told for this machine alone" in text.getvalue()

@@ -70,6 +70,20 @@ def test_a_trial_that_breaks_a_constraint_is_compared_with_its_like(rule):
     assert rule.report(Report(0, Family.SVM, 3, -29.0, is_within=True)) is GO_ON, "it keeps the constraints now"
 
 
+@pytest.mark.parametrize("kind", [Asha, Promotion])
+def test_a_margin_that_is_learned_is_never_less_than_chance(kind):
+    """Of 4,000 faces, one standard error of a difference about 0.7 is 0.0102."""
+    verdicts = {}
+    for value in (0.691, 0.688):
+        rule = kind(Fidelity(), margin=None, faces=4000)
+        first = [Report(trial, Family.SVM, 1, value) for trial, value in enumerate((0.7, 0.3, 0.3))]
+        for report in [*first, Report(3, Family.SVM, 1, value, 100.0, left=0.0)]:
+            verdicts[value] = rule.report(report)
+        if kind is Promotion:
+            verdicts[value] = GO_ON if 3 in rule.deserving(eager=False) else END
+    assert verdicts == {0.691: GO_ON, 0.688: END}
+
+
 def test_a_margin_is_not_learned_from_what_two_units_say():
     asha = Asha(Fidelity(), margin=None)
     for trial in range(4):
@@ -93,7 +107,7 @@ def test_shared_rungs_compare_all_families():
     asha = Asha(Fidelity(), shared=True)
     assert asha.report(Report(0, Family.FOREST, 1, 0.6)) is GO_ON
     assert asha.report(Report(1, Family.RESNET, 1, 0.4)) is END
-    assert asha.rungs == {(None, 1): [0.6, 0.4]}
+    assert asha.rungs == {(None, 1, True): [0.6, 0.4]}
 
 
 def run_through(asha: Asha, pairs: list[tuple[float, float]]) -> list[Verdict]:
@@ -203,14 +217,18 @@ def test_rungs_in_seconds_record_a_trial_at_every_rung_it_passes():
     assert asha.report(Report(0, Family.SVM, 3, 0.6, 50.0)) is GO_ON
     assert asha.report(Report(1, Family.FOREST, 1, 0.55, 16.0)) is END  # its like at 15 seconds had 0.6
     assert asha.report(Report(0, Family.SVM, 9, 0.61, 60.0)) is GO_ON  # between two rungs nobody is judged
-    assert dict(asha.rungs) == {(None, 5.0): [0.6, 0.55], (None, 15.0): [0.6, 0.55], (None, 45.0): [0.6]}
+    assert dict(asha.rungs) == {
+        (None, 5.0, True): [0.6, 0.55],
+        (None, 15.0, True): [0.6, 0.55],
+        (None, 45.0, True): [0.6],
+    }
 
 
 @pytest.mark.parametrize("kind", [Asha, Promotion, MedianStopping])
 def test_rungs_in_seconds_know_of_what_a_trial_passed_on_its_way_to_the_end(kind):
     rule = kind(Fidelity(), shared=True, first_seconds=5.0)
     assert rule.report(Report(0, Family.SVM, 27, 0.8, 36.0)) is END
-    assert dict(rule.rungs) == {(None, 5.0): [0.8], (None, 15.0): [0.8]}
+    assert dict(rule.rungs) == {(None, 5.0, True): [0.8], (None, 15.0, True): [0.8]}
     assert not rule.paused
 
 
