@@ -46,18 +46,17 @@ class Budget(BaseModel):
         return self.trials is not None and all(limit is None for limit in others)
 
     @model_validator(mode="after")
-    def _has_prices(self) -> Self:
+    def _has_prices_and_an_end(self) -> Self:
+        wrong = []
         if self.cost is not None and not (self.cpu_price or self.gpu_price):
-            raise ValueError(f"cost is {self.cost:g}, but nothing has a price; give cpu_price or gpu_price, a second")
-        return self
-
-    @model_validator(mode="after")
-    def _ends(self) -> Self:
+            wrong.append(f"cost is {self.cost:g}, but nothing has a price; give cpu_price or gpu_price, a second")
         if self.trials is None and self.minutes is None and self.patience is None:
-            raise ValueError(
+            wrong.append(
                 "a search needs an end: give trials, minutes or patience (a target alone may never be met, "
                 "and trials that fail at once spend nothing)"
             )
+        if wrong:
+            raise ValueError("\n".join(wrong))
         return self
 
 

@@ -85,7 +85,7 @@ def _why_none_won(outcome: "Outcome") -> str:
     run, goals = outcome.run.location, outcome.run.goals()
     # With more training a model becomes no smaller, and one at full fidelity no better.
     if any(
-        trial.status is Status.FINISHED or not goals.may_keep_footprint(trial.measurements[-1])
+        trial.status is Status.FINISHED or not goals.may_keep_footprint(trial.measurements)
         for trial in outcome.trials
         if trial.measurements
     ):

@@ -311,7 +311,7 @@ class Engine:
             self.end(number, Status.STOPPED)
 
     def _judge(self, measurement: Measurement, left: float) -> Verdict:
-        """Ask the scheduler, unless the model is far too slow or large: more training makes it no faster or smaller.
+        """Ask the scheduler, unless the model is too slow or large: more training makes it no faster or smaller.
 
         A limit to what validation says may be kept yet, so those that break one are compared among themselves.
 
@@ -319,9 +319,9 @@ class Engine:
             measurement: The measurement.
             left: Seconds that the search has left.
         """
-        if not self.plan.goals.may_keep_footprint(measurement):
-            return Verdict.END
         number = measurement.trial
+        if not self.plan.goals.may_keep_footprint(self.trials[number].measurements):
+            return Verdict.END
         is_within, value = self.plan.goals.standing(measurement)
         report = Report(
             number,

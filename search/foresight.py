@@ -26,12 +26,22 @@ class Foresight:
 
     def __init__(self) -> None:
         self._pairs: list[tuple[float, float]] = []
+        self._others = 0
         self._margin: float | None = 0.0  # None where a pair has come since
 
     def add(self, earlier: float, later: float) -> None:
         """Note what a trial had at the rung, and what it reported next."""
         self._pairs.append((earlier, later))
         self._margin = None
+
+    def pass_by(self) -> None:
+        """Note that a trial went on, but what it reported next does not compare with what it had here."""
+        self._others += 1
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether as many have gone on as the margin waits for, whether or not they taught anything."""
+        return len(self._pairs) + self._others >= NEEDS
 
     @property
     def is_known(self) -> bool:

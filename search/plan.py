@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from results.goals import SHARES, Goals, Objective, check_constraint
+from results.goals import SHARES, Goals, Objective, check_constraint, check_objectives
 from search.budget import Budget
 from search.sections import CacheSize, Cluster, Fake, Resources, Section
 from spaces.domain import FloatRange
@@ -56,7 +56,7 @@ class Plan(Section):
         objectives: What is optimized, of val_accuracy, val_macro_f1, val_log_loss, latency_ms (to predict one face) and
             model_mb. Rungs, incumbent and winner go by the first; several give a Pareto front.
         constraints: Limits such as `latency_ms <= 20`. A trial that breaks one cannot win, and TPE avoids its like; at
-            rungs it is compared with others that do.
+            rungs it is compared with others that break one, or ended if it is too slow or large.
         warm_start: Earlier runs to learn from, paths or URLs. Their best trial of each family is tried first; their
             other trials, those that failed left out, tell the sampler where to look: on the same data, pretraining and
             rungs, and the same machine where latency counts, like trials of this run, otherwise by their order alone,
@@ -188,6 +188,12 @@ class Plan(Section):
             raise ValueError("\n".join(wrong))
         return points
 
+    @field_validator("objectives")
+    @classmethod
+    def _named_once(cls, objectives: tuple[Objective, ...]) -> tuple[Objective, ...]:
+        check_objectives(objectives)
+        return objectives
+
     @field_validator("constraints")
     @classmethod
     def _limits(cls, constraints: tuple[str, ...]) -> tuple[str, ...]:
@@ -295,4 +301,4 @@ def explain(error: ValidationError) -> str:
             message = "no such field"
         received = "" if own or item["type"] == "missing" else f" (received {item['input']!r})"
         lines += [f"{field}: {each}{received}" for each in message.split("\n")]  # a validator tells all it finds
-    return lines[0] if len(lines) == 1 else "\n  ".join([f"{len(lines)} fields are wrong", *lines])
+    return lines[0] if len(lines) == 1 else "\n  ".join([f"{len(lines)} mistakes", *lines])

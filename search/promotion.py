@@ -78,7 +78,7 @@ class Promotion(Asha):
     def passed_over(self) -> frozenset[int]:
         found: list[int] = []
         for rung, entries in self._ranked():
-            if self._margin is None and not self._foresight[rung].is_known:
+            if self._margin is None and not self._foresight[rung].is_settled:
                 continue  # whom the margin will spare is not known yet
             behind = [trial for _, trial in entries[self._deserving(rung, entries, eager=False) :]]
             waiting = [trial for trial in behind if self._paused.get(trial) == rung]
@@ -86,14 +86,14 @@ class Promotion(Asha):
         return frozenset(found)
 
     def _promotable(self, eager: bool) -> Iterator[int]:
-        """Trials that deserve to go on: highest rung first, those within the constraints first, best value first."""
-        chosen: list[tuple[float, bool, float, int]] = []
+        """Trials that deserve to go on: those within the constraints first, highest rung first, best value first."""
+        chosen: list[tuple[bool, float, float, int]] = []
         for rung, entries in self._ranked():
             # Eager is who wants some to reach full fidelity, and the lost ones cannot.
             able = [entry for entry in entries if not (eager and entry[1] in self._lost)]
             good = able[: self._deserving(rung, entries, eager)]
             waiting = [(value, trial) for value, trial in good if self._paused.get(trial) == rung]
-            chosen += [(-rung.level, not rung.is_within, -value, trial) for value, trial in waiting]
+            chosen += [(not rung.is_within, -rung.level, -value, trial) for value, trial in waiting]
         yield from (trial for *_, trial in sorted(chosen))
 
     def _deserving(self, rung: Rung, entries: Sequence[tuple[float, int]], eager: bool) -> int:

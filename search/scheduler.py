@@ -171,7 +171,7 @@ class Asha(RungScheduler):
     would be among them with a margin more, since a single comparison is noisy. By default the margin is learned, for
     each rung by itself, from how well the trials that went on were foretold by it (`Foresight`): the first few all go
     on, unless that would take more than `LEARNING_SHARE` of what is left of the search, and then, however little a rung
-    foretells, none of the worst third. It is never less than the chance between two models that are as good.
+    foretells, none of the worst third. A learned margin is never less than chance makes of two models that are as good.
     """
 
     def __init__(
@@ -189,7 +189,8 @@ class Asha(RungScheduler):
             shared: Whether families share rungs.
             margin: The margin; None if it is learned.
             first_seconds: As for any `RungScheduler`.
-            faces: Of how many validation faces the values are a share; 0 if they are none, or nobody knows.
+            faces: How many validation faces the values are measured on, where they lie between 0 and 1; 0 if they do
+                not, or nobody knows.
         """
         super().__init__(scale, shared, first_seconds)
         self._margin = margin
@@ -200,8 +201,10 @@ class Asha(RungScheduler):
 
     def report(self, report: Report) -> Verdict:
         for rung, earlier in self._passed.pop(report.trial, []):
-            if rung.is_within is report.is_within:  # else they are of different units
+            if rung.is_within is report.is_within:
                 self._foresight[rung].add(earlier, report.value)
+            else:  # they are of different units
+                self._foresight[rung].pass_by()
         seconds_to_next = (self._scale.eta ** GROWTH[report.family] - 1) * report.seconds
         self._may_learn = seconds_to_next <= LEARNING_SHARE * report.left
         return super().report(report)
@@ -222,15 +225,16 @@ class Asha(RungScheduler):
         return is_among_most and goes_on(value + self._margin_at(rung, value), others, self._scale.eta)
 
     def _margin_at(self, rung: Rung, value: float) -> float:
-        """How far a trial with `value` may be behind the bar at `rung`.
+        """How far a trial may be behind the bar at `rung`, its value or the bar being `value`.
 
-        Where it is learned, one standard error of the difference of two such shares, measured apart, at least. A fixed
-        margin is in units of the objective, and spares none of those that are compared by something else.
+        A learned margin is one standard error of the difference of two such values at least, as if they were shares of
+        different faces. A fixed one is in units of the objective, and spares none that are compared by something else.
         """
         if self._margin is not None:
             return self._margin if rung.is_within else 0.0
-        is_share = self._faces and rung.is_within
-        return max(self._foresight[rung].margin, math.sqrt(2 * value * (1 - value) / self._faces) if is_share else 0.0)
+        has_chance = self._faces and rung.is_within
+        chance = math.sqrt(2 * value * (1 - value) / self._faces) if has_chance else 0.0
+        return max(self._foresight[rung].margin, chance)
 
     def leave(self, trial: int) -> None:
         self._passed.pop(trial, None)

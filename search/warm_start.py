@@ -105,17 +105,18 @@ def _learned_from(plan: Plan, earlier: RunFolder, differences: Sequence[str]) ->
     records = [each for each in trials_in([earlier]) if each.measurements and each.status is not Status.FAILED]
     measured = [record for record in records if plan.goals.has_values(record.measurements[-1])]
     in_space, outside = _translated(plan, ranked(measured, plan.goals), not differences)
-    other, only = f"other {', '.join(differences)}", "only the best of each family count"
-    trials, kind = in_space, "the same data, pretraining and rungs"
+    kind = f"other {', '.join(differences)}" if differences else "the same data, pretraining and rungs"
+    trials, best = in_space, [trial for trial in in_space if trial.is_point]
     if plan.sampler in ("random", "grid"):
-        kind = f"{only}, since the sampler {plan.sampler} does not learn"
+        trials, kind = (
+            best,
+            f"{kind}: only the best of each family count, since the sampler {plan.sampler} does not learn",
+        )
     elif differences and plan.sampler == "tpe" and len(plan.goals.objectives) == 1:
-        kind = f"{other}: the sampler learns from their order alone"
+        kind += ": the sampler learns from their order alone"
     elif differences:
-        kind = f"{other}: {only}"
-    if only in kind:
-        trials = [trial for trial in in_space if trial.is_point]
-    why = f" (of the best of the others {outside[0]})" if outside else ""
+        trials, kind = best, f"{kind}: only the best of each family count"
+    why = f" (the best of the others does not: {outside[0]})" if outside else ""
     lacking = len(records) - len(measured)
     unknown = f"; {lacking} more did not measure {plan.goals.describe()}" if lacking else ""
     return trials, f"{len(in_space)} of {len(measured)} trials lie in this space{why}; {kind}{unknown}"

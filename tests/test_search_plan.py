@@ -129,7 +129,7 @@ def test_all_mistakes_are_told_at_once_and_each_once(tmp_path):
     with pytest.raises(InputError) as error:
         read_plan(path)
     lines = str(error.value).splitlines()
-    assert lines[0].endswith("4 fields are wrong")
+    assert lines[0].endswith("4 mistakes")
     fields = sorted(line.strip().partition(":")[0] for line in lines[1:])
     assert fields == ["budget.minutes", "budget.trials", "space.families.0", "speed"]
 
@@ -147,13 +147,21 @@ def test_all_fields_that_exclude_each_other_are_told_at_once():
     with pytest.raises(InputError) as error:
         validate_plan(values, "plan.yaml")
     lines = str(error.value).splitlines()
-    assert lines[0] == "plan.yaml: 4 fields are wrong"
+    assert lines[0] == "plan.yaml: 4 mistakes"
     assert [line.split(":")[1].strip() for line in lines[1:]] == [
         "sampler gp",
         "margin",
         "promotion",
         "pretraining.weights",
     ]
+
+
+def test_what_single_fields_lack_is_told_at_once():
+    with pytest.raises(InputError) as error:
+        validate_plan({"budget": {"cost": 5}, "objectives": ["val_accuracy", "val_accuracy"]}, "plan.yaml")
+    text = str(error.value)
+    assert text.startswith("plan.yaml: 3 mistakes")
+    assert all(each in text for each in ("nothing has a price", "a search needs an end", "an objective is named twice"))
 
 
 def test_all_wrong_points_are_told_at_once():

@@ -61,8 +61,8 @@ def check_complete(run: Path, trials: int) -> None:
     for event in events:
         if isinstance(event, Measurement):
             asha.report(Report(event.trial, families[event.trial], event.fidelity, event.val_accuracy))
-    assert all((family, 1) in asha.rungs for family in set(families.values()))
-    assert sum(len(values) for (_, rung), values in asha.rungs.items() if rung == 1) == trials
+    assert all((family, 1, True) in asha.rungs for family in set(families.values()))
+    assert sum(len(values) for rung, values in asha.rungs.items() if rung.level == 1) == trials
     states = study_states(run)
     assert len(states) == trials
     assert all(state.is_finished() for state in states)

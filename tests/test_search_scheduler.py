@@ -67,7 +67,9 @@ def test_a_trial_that_breaks_a_constraint_is_compared_with_its_like(rule):
     assert outside[4:] == [END, GO_ON], "the margin of the objective spares none of them"
     assert verdicts([(6, -30.0)], is_within=True) == [GO_ON]
     assert verdicts([(7, -31.0), (8, -30.1), (9, -30.1), (10, -30.1), (11, -31.0)], is_within=True)[-1] is END
-    assert rule.report(Report(0, Family.SVM, 3, -29.0, is_within=True)) is GO_ON, "it keeps the constraints now"
+    for trial in (6, 8, 9, 10):
+        assert rule.report(Report(trial, Family.SVM, 3, -30.0)) is GO_ON
+    assert rule.report(Report(5, Family.SVM, 3, -31.0)) is END, "what it had while it broke a constraint does not help"
 
 
 @pytest.mark.parametrize("kind", [Asha, Promotion])
@@ -90,6 +92,17 @@ def test_a_margin_is_not_learned_from_what_two_units_say():
         asha.report(Report(trial, Family.SVM, 1, -0.1 * trial, is_within=False))
         asha.report(Report(trial, Family.SVM, 3, -30.0 - trial, is_within=True))
     assert not any(foresight.is_known for foresight in asha._foresight.values())
+
+
+def test_trials_that_keep_the_constraints_later_do_not_let_others_wait_for_ever():
+    rule = Promotion(Fidelity(), margin=None)
+    count = 3 * MOST_WAITING
+    for trial in range(count):
+        rule.report(Report(trial, Family.SVM, 1, trial / count - 1, is_within=False))
+    assert not rule.passed_over
+    for trial in [rule.promote(always, eager=False) for _ in range(4)]:
+        rule.report(Report(trial, Family.SVM, 3, -30.0))
+    assert rule.passed_over
 
 
 def test_full_fidelity_ends_a_trial_and_is_no_rung():
@@ -297,8 +310,8 @@ def test_the_last_promotions_take_those_within_the_constraints_first_and_each_ki
     rule = Promotion(Fidelity())
     rule.report(Report(0, Family.SVM, 1, -0.1, is_within=False))
     rule.report(Report(1, Family.SVM, 1, -30.0))
-    rule.report(Report(2, Family.SVM, 1, -0.2, is_within=False))
-    assert [rule.promote(always, eager=True) for _ in range(3)] == [1, 0, None]
+    rule.report(Report(2, Family.SVM, 3, -0.2, is_within=False))
+    assert [rule.promote(always, eager=True) for _ in range(4)] == [1, 2, 0, None]
 
 
 def test_an_ended_trial_is_not_promoted_but_compared_with():

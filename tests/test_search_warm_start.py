@@ -88,7 +88,7 @@ def test_trials_outside_the_space_are_left_out_and_it_is_said(tmp_path):
     found, sentences = earlier_trials(plan, new_run(tmp_path), "f", "s", HERE)
     assert not found
     why = "svm.kernel is 'rbf', which is not searched; allowed are linear"
-    assert f"0 of 2 trials lie in this space (of the best of the others {why}); the same data" in sentences[0]
+    assert f"0 of 2 trials lie in this space (the best of the others does not: {why}); the same data" in sentences[0]
 
 
 def test_a_resume_needs_the_earlier_run_no_more(tmp_path):
@@ -139,7 +139,8 @@ def test_samplers_that_do_not_learn_get_the_best_alone_and_it_is_said(tmp_path, 
     plan = plan_from(run_on(tmp_path / "old", DATA), sampler=sampler, **({"space": space} if sampler == "grid" else {}))
     found, sentences = earlier_trials(plan, new_run(tmp_path), "f", "s", HERE)
     assert all(trial.is_point for trial in found)
-    assert f"; only the best of each family count, since the sampler {sampler} does not learn" in sentences[0]
+    why = f"since the sampler {sampler} does not learn"
+    assert f"; the same data, pretraining and rungs: only the best of each family count, {why}" in sentences[0]
 
 
 def test_another_pretraining_matters_only_where_something_begins_with_it(tmp_path):
