@@ -105,21 +105,20 @@ def _learned_from(plan: Plan, earlier: RunFolder, differences: Sequence[str]) ->
     records = [each for each in trials_in([earlier]) if each.measurements and each.status is not Status.FAILED]
     measured = [record for record in records if plan.goals.has_values(record.measurements[-1])]
     in_space, outside = _translated(plan, ranked(measured, plan.goals), not differences)
+    only_best = "only the best of each family count"
     kind = f"other {', '.join(differences)}" if differences else "the same data, pretraining and rungs"
-    trials, best = in_space, [trial for trial in in_space if trial.is_point]
+    use = ""
     if plan.sampler in ("random", "grid"):
-        trials, kind = (
-            best,
-            f"{kind}: only the best of each family count, since the sampler {plan.sampler} does not learn",
-        )
+        use = f": {only_best}, since the sampler {plan.sampler} does not learn"
     elif differences and plan.sampler == "tpe" and len(plan.goals.objectives) == 1:
-        kind += ": the sampler learns from their order alone"
+        use = ": the sampler learns from their order alone"
     elif differences:
-        trials, kind = best, f"{kind}: only the best of each family count"
+        use = f": {only_best}"
+    trials = [trial for trial in in_space if trial.is_point or only_best not in use]
     why = f" (the best of the others does not: {outside[0]})" if outside else ""
     lacking = len(records) - len(measured)
     unknown = f"; {lacking} more did not measure {plan.goals.describe()}" if lacking else ""
-    return trials, f"{len(in_space)} of {len(measured)} trials lie in this space{why}; {kind}{unknown}"
+    return trials, f"{len(in_space)} of {len(measured)} trials lie in this space{why}; {kind}{use}{unknown}"
 
 
 def _differences(plan: Plan, earlier: RunFolder, fingerprint: str, split: str, machine: Mapping[str, Any]) -> list[str]:
