@@ -211,7 +211,7 @@ def test_paused_trials_are_taken_up_from_their_checkpoints(fertune: CommandLine)
         if isinstance(event, Measurement):
             reached.setdefault(event.trial, []).append(event.fidelity)
     assert max(map(len, reached.values())) == 4
-    assert sum(len(fidelities) == 1 for fidelities in reached.values()) >= 4
+    assert sum(len(fidelities) == 1 for fidelities in reached.values()) >= 3, "none of the worst third goes on"
     assert all(fidelities == [1, 3, 9, 27][: len(fidelities)] for fidelities in reached.values())
 
 
