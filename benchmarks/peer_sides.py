@@ -79,7 +79,7 @@ def _ray_tune(setting: Setting, until: float, warm: bool, told: bool = False) ->
 
         def step(self):
             fidelity = scale.next_rung(self.learner.fidelity)
-            accuracy = advance(setting, self.values["family"], self.learner, self.data, fidelity)
+            accuracy = advance(setting, self.values, self.learner, self.data, fidelity)
             return {"accuracy": accuracy, "fidelity": fidelity, "done": fidelity == scale.maximum}
 
         def save_checkpoint(self, folder):
@@ -216,7 +216,7 @@ class Estimator(ClassifierMixin, BaseEstimator):
     def score(self, rows, labels):
         images = _faces(self.setting.folder).images[rows[:, 0]]
         accuracy = score(labels, self.learner_.predict_proba(images)).accuracy
-        self.setting.note(self.config["family"], self.fidelity, accuracy)
+        self.setting.note(self.config, self.fidelity, accuracy)
         return accuracy
 
 

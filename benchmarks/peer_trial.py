@@ -57,9 +57,10 @@ class Setting:
     def data(self) -> TrainingData:
         return load_training(self.plan.data, cache_folder())
 
-    def note(self, family: str, fidelity: int, accuracy: float) -> None:
+    def note(self, config: dict[str, Any], fidelity: int, accuracy: float) -> None:
         """Log that a model of this accuracy exists now; a line is short enough to be written at once."""
-        line = {"time": time.time(), "family": family, "fidelity": fidelity, "accuracy": accuracy}
+        family = config["family"]
+        line = {"time": time.time(), "family": family, "fidelity": fidelity, "accuracy": accuracy, "config": config}
         with (self.folder / LOG).open("a") as log:
             log.write(json.dumps(line) + "\n")
 
@@ -71,12 +72,12 @@ def build(setting: Setting, values: dict[str, Any], faces: Faces) -> Learner:
     return build_learner(parse_config(values), task)
 
 
-def advance(setting: Setting, family: str, learner: Learner, data: TrainingData, fidelity: int) -> float:
+def advance(setting: Setting, values: dict[str, Any], learner: Learner, data: TrainingData, fidelity: int) -> float:
     """Train to `fidelity` and log the validation accuracy, which is returned."""
     limit_threads(1)
     learner.fit_to(fidelity)
     accuracy = score(data.validation.labels, learner.predict_proba(data.validation.images)).accuracy
-    setting.note(family, fidelity, accuracy)
+    setting.note(values, fidelity, accuracy)
     return float(accuracy)
 
 
@@ -84,7 +85,7 @@ def train(setting: Setting, values: dict[str, Any], data: TrainingData) -> Itera
     """Each rung of a trial, and the accuracy there."""
     learner = build(setting, values, data.train)
     for fidelity in setting.plan.fidelity.rungs:
-        yield fidelity, advance(setting, values["family"], learner, data, fidelity)
+        yield fidelity, advance(setting, values, learner, data, fidelity)
 
 
 class Chosen:

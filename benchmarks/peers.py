@@ -70,7 +70,7 @@ def pace() -> float:
 
 
 def run(side: str, plan: Plan, minutes: float, weights: Path) -> dict[str, Any]:
-    """One search in processes of its own: seconds and accuracy of each of its models."""
+    """One search in processes of its own: seconds and accuracy of each of its models, and the config of the best."""
     with tempfile.TemporaryDirectory(prefix="pe-", dir="/tmp") as folder:
         write_plan(plan, Path(folder) / PLAN)
         (Path(folder) / WEIGHTS).write_text(str(weights))
@@ -93,9 +93,10 @@ def run(side: str, plan: Plan, minutes: float, weights: Path) -> dict[str, Any]:
                 sys.exit(f"{side} failed:\n{output.read()[-3000:]}")
         paces.append(pace())
         models = [each for each in found(Path(folder)) if each["time"] <= began + 60 * minutes]
-    times = [round(each.pop("time") - began, 2) for each in models]
+    times, configs = [round(each.pop("time") - began, 2) for each in models], [each.pop("config") for each in models]
+    best = max(range(len(models)), key=lambda number: models[number]["accuracy"], default=None)
     which = {"side": side, "minutes": minutes, "seed": plan.seed, "commit": source_commit(), "pace": paces}
-    return {**which, "times": times, "models": models}
+    return {**which, "times": times, "models": models, "best": None if best is None else configs[best]}
 
 
 def end(process: subprocess.Popen) -> None:
@@ -113,9 +114,15 @@ def found(folder: Path) -> list[dict[str, Any]]:
     if (folder / LOG).exists():
         return [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
     events = read_events(folder / "run" / "measurements.jsonl")
-    family = {each.trial: str(each.family) for each in events if isinstance(each, TrialStart)}
+    config = {each.trial: each.config for each in events if isinstance(each, TrialStart)}
     return [
-        {"time": each.time, "family": family[each.trial], "fidelity": each.fidelity, "accuracy": each.val_accuracy}
+        {
+            "time": each.time,
+            "family": config[each.trial]["family"],
+            "fidelity": each.fidelity,
+            "accuracy": each.val_accuracy,
+            "config": config[each.trial],
+        }
         for each in events
         if isinstance(each, Measurement)
     ]
