@@ -93,10 +93,12 @@ def run(side: str, plan: Plan, minutes: float, weights: Path) -> dict[str, Any]:
                 sys.exit(f"{side} failed:\n{output.read()[-3000:]}")
         paces.append(pace())
         models = [each for each in found(Path(folder)) if each["time"] <= began + 60 * minutes]
-    times, configs = [round(each.pop("time") - began, 2) for each in models], [each.pop("config") for each in models]
-    best = max(range(len(models)), key=lambda number: models[number]["accuracy"], default=None)
+    best = max(models, key=lambda each: each["accuracy"], default=None)
+    config = best and best["config"]
+    times = [round(each.pop("time") - began, 2) for each in models]
+    models = [{name: value for name, value in each.items() if name != "config"} for each in models]
     which = {"side": side, "minutes": minutes, "seed": plan.seed, "commit": source_commit(), "pace": paces}
-    return {**which, "times": times, "models": models, "best": None if best is None else configs[best]}
+    return {**which, "times": times, "models": models, "best": config}
 
 
 def end(process: subprocess.Popen) -> None:

@@ -20,7 +20,7 @@ MEASURES: dict[str, bool] = {
 }
 SHARES = frozenset({"val_accuracy", "val_macro_f1"})  # between 0 and 1
 TIMED = frozenset({"latency_ms", "model_mb"})
-_FAR_TOO_SLOW = 1.5
+_SLOWER_BY_CHANCE = 0.5  # share of a limit by which one timing may be above it
 _CONSTRAINT = re.compile(r"\s*(\w+)\s*(<=|>=)\s*([0-9.eE+-]+)\s*")
 
 
@@ -99,12 +99,12 @@ class Goals(BaseModel):
         """Whether a model with these `measurements` may yet keep each upper limit of latency and size.
 
         Neither shrinks with training. But a latency is one timing, beside whatever else runs: it counts as too high
-        only beyond `_FAR_TOO_SLOW` times its limit, or twice in a row.
+        only if it is so twice in a row, or by more than `_SLOWER_BY_CHANCE`.
         """
         for limit in (limit for limit in self.limits if limit.measure in TIMED and limit.sign > 0):
-            broken = [limit.violation(each) > 0 for each in measurements[-2:]]
-            is_far = getattr(measurements[-1], limit.measure) > _FAR_TOO_SLOW * limit.limit
-            if broken[-1] and (limit.measure == "model_mb" or is_far or broken == [True, True]):
+            *before, last = (limit.violation(each) for each in measurements[-2:])
+            is_sure = limit.measure == "model_mb" or any(violation > 0 for violation in before)
+            if last > (0 if is_sure else _SLOWER_BY_CHANCE * limit.limit):
                 return False
         return True
 
@@ -114,10 +114,11 @@ class Goals(BaseModel):
         Among those that do it is the first objective, turned so that more is better; among the others how near they
         come: minus the sum of what breaks each limit, as shares of the limits.
         """
-        broken = [limit for limit in self.limits if limit.violation(measurement) > 0]
-        if not broken:
-            return True, self.value(measurement)
-        return False, -sum(limit.violation(measurement) / abs(limit.limit or 1.0) for limit in broken)
+        # Nothing measured is below 0, so a limit that is broken is above it.
+        broken = [
+            limit.violation(measurement) / limit.limit for limit in self.limits if limit.violation(measurement) > 0
+        ]
+        return (False, -sum(broken)) if broken else (True, self.value(measurement))
 
     def has_values(self, measurement: Measurement) -> bool:
         """Whether all that is optimized or limited was measured."""

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 from search.foresight import most_going_on
-from search.scheduler import Asha, Report, Rung, Verdict
+from search.scheduler import Asha, Learned, Report, Rung, Verdict
 from spaces.fidelity import Fidelity
 
 # So many trials of each rung, besides those that deserve to go on, wait for their chance.
@@ -25,14 +25,9 @@ class Promotion(Asha):
     """
 
     def __init__(
-        self,
-        scale: Fidelity,
-        shared: bool = False,
-        margin: float | None = 0.0,
-        first_seconds: float | None = None,
-        faces: int = 0,
+        self, scale: Fidelity, shared: bool = False, margin: float | Learned = 0.0, first_seconds: float | None = None
     ) -> None:
-        super().__init__(scale, shared, margin, first_seconds, faces)
+        super().__init__(scale, shared, margin, first_seconds)
         self._entries: defaultdict[Rung, list[tuple[float, int]]] = defaultdict(list)
         self._paused: dict[int, Rung] = {}
         self._complete = set[int]()
@@ -78,7 +73,7 @@ class Promotion(Asha):
     def passed_over(self) -> frozenset[int]:
         found: list[int] = []
         for rung, entries in self._ranked():
-            if self._margin is None and not self._foresight[rung].is_settled:
+            if isinstance(self._margin, Learned) and not self._foresight[rung].is_settled:
                 continue  # whom the margin will spare is not known yet
             behind = [trial for _, trial in entries[self._deserving(rung, entries, eager=False) :]]
             waiting = [trial for trial in behind if self._paused.get(trial) == rung]
@@ -104,7 +99,8 @@ class Promotion(Asha):
         bar = entries[quota - 1][0]
         margin = self._margin_at(rung, bar)
         spared = sum(value + margin >= bar for value, _ in entries) if margin else quota
-        return spared if self._margin is not None else max(quota, min(spared, most_going_on(len(entries))))
+        is_learned = isinstance(self._margin, Learned)
+        return max(quota, min(spared, most_going_on(len(entries)))) if is_learned else spared
 
     def _ranked(self) -> Iterator[tuple[Rung, list[tuple[float, int]]]]:
         """What was recorded at each rung, value and trial, best first."""

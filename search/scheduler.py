@@ -53,6 +53,17 @@ class Report(NamedTuple):
     is_within: bool = True
 
 
+class Learned(NamedTuple):
+    """A margin that is learned.
+
+    Attributes:
+        faces: How many validation faces the values are measured on, where they lie between 0 and 1; 0 if they do not,
+            or nobody knows.
+    """
+
+    faces: int = 0
+
+
 LEARNING_SHARE = 0.2
 # With which power of the fidelity what a trial has spent grows: machines compare each image with each.
 GROWTH = {Family.SVM: 2, Family.FOREST: 1, Family.RESNET: 1}
@@ -175,26 +186,18 @@ class Asha(RungScheduler):
     """
 
     def __init__(
-        self,
-        scale: Fidelity,
-        shared: bool = False,
-        margin: float | None = 0.0,
-        first_seconds: float | None = None,
-        faces: int = 0,
+        self, scale: Fidelity, shared: bool = False, margin: float | Learned = 0.0, first_seconds: float | None = None
     ) -> None:
         """Begin with empty rungs.
 
         Args:
             scale: The scale of fidelities.
             shared: Whether families share rungs.
-            margin: The margin; None if it is learned.
+            margin: The margin.
             first_seconds: As for any `RungScheduler`.
-            faces: How many validation faces the values are measured on, where they lie between 0 and 1; 0 if they do
-                not, or nobody knows.
         """
         super().__init__(scale, shared, first_seconds)
         self._margin = margin
-        self._faces = faces
         self._foresight: defaultdict[Rung, Foresight] = defaultdict(Foresight)
         self._passed: defaultdict[int, list[tuple[Rung, float]]] = defaultdict(list)
         self._may_learn = True
@@ -218,10 +221,11 @@ class Asha(RungScheduler):
         return Verdict.GO_ON if keep else Verdict.END
 
     def _spares(self, value: float, others: Sequence[float], rung: Rung) -> bool:
-        if self._margin is None and len(others) < NEEDS and self._may_learn:
+        is_learned = isinstance(self._margin, Learned)
+        if is_learned and len(others) < NEEDS and self._may_learn:
             return True
         better = sum(other > value for other in others)
-        is_among_most = self._margin is not None or better < most_going_on(len(others) + 1)
+        is_among_most = not is_learned or better < most_going_on(len(others) + 1)
         return is_among_most and goes_on(value + self._margin_at(rung, value), others, self._scale.eta)
 
     def _margin_at(self, rung: Rung, value: float) -> float:
@@ -230,10 +234,10 @@ class Asha(RungScheduler):
         A learned margin is one standard error of the difference of two such values at least, as if they were shares of
         different faces. A fixed one is in units of the objective, and spares none that are compared by something else.
         """
-        if self._margin is not None:
+        if not isinstance(self._margin, Learned):
             return self._margin if rung.is_within else 0.0
-        has_chance = self._faces and rung.is_within
-        chance = math.sqrt(2 * value * (1 - value) / self._faces) if has_chance else 0.0
+        faces = self._margin.faces if rung.is_within else 0
+        chance = math.sqrt(2 * value * (1 - value) / faces) if faces else 0.0
         return max(self._foresight[rung].margin, chance)
 
     def leave(self, trial: int) -> None:

@@ -8,7 +8,7 @@ from statistics import fmean, median
 from results.goals import SHARES
 from search.plan import Plan
 from search.promotion import Promotion
-from search.scheduler import Asha, Report, Rung, RungScheduler, Scheduler, Verdict
+from search.scheduler import Asha, Learned, Report, Rung, RungScheduler, Scheduler, Verdict
 from spaces.fidelity import Fidelity
 
 MEDIAN_NEEDS = 4
@@ -80,18 +80,18 @@ class NoStopping(RungScheduler):
 
 def build_scheduler(plan: Plan, faces: int = 0) -> Scheduler:
     """The scheduler that `plan` names, for values that so many validation `faces` give, 0 if nobody knows."""
-    faces = faces if plan.objectives[0] in SHARES else 0
     scale, shared = plan.fidelity, plan.rungs != "family"
-    margin = None if plan.margin == "learned" else plan.margin
+    learned = Learned(faces if plan.objectives[0] in SHARES else 0)
+    margin = learned if plan.margin == "learned" else plan.margin
     first_seconds = plan.first_seconds if plan.rungs == "seconds" else None
     if plan.scheduler == "hyperband":
         firsts = [first_seconds and first_seconds * scale.eta**number for number in range(len(scale.rungs))]
-        brackets = [Asha(scale, shared, margin, first, faces) for first in firsts]
+        brackets = [Asha(scale, shared, margin, first) for first in firsts]
         return Hyperband(brackets, scale, in_seconds=first_seconds is not None)
     if plan.scheduler == "asha" and plan.promotion:
-        return Promotion(scale, shared, margin, first_seconds, faces)
+        return Promotion(scale, shared, margin, first_seconds)
     if plan.scheduler == "asha":
-        return Asha(scale, shared, margin, first_seconds, faces)
+        return Asha(scale, shared, margin, first_seconds)
     return (MedianStopping if plan.scheduler == "median" else NoStopping)(scale, shared, first_seconds)
 
 

@@ -105,20 +105,20 @@ def _learned_from(plan: Plan, earlier: RunFolder, differences: Sequence[str]) ->
     records = [each for each in trials_in([earlier]) if each.measurements and each.status is not Status.FAILED]
     measured = [record for record in records if plan.goals.has_values(record.measurements[-1])]
     in_space, outside = _translated(plan, ranked(measured, plan.goals), not differences)
-    only_best = "only the best of each family count"
+    learns = plan.sampler not in ("random", "grid")
+    takes_order = plan.sampler == "tpe" and len(plan.goals.objectives) == 1
+    counts_all = learns and (takes_order or not differences)
+    trials = in_space if counts_all else [trial for trial in in_space if trial.is_point]
     kind = f"other {', '.join(differences)}" if differences else "the same data, pretraining and rungs"
-    use = ""
-    if plan.sampler in ("random", "grid"):
-        use = f": {only_best}, since the sampler {plan.sampler} does not learn"
-    elif differences and plan.sampler == "tpe" and len(plan.goals.objectives) == 1:
-        use = ": the sampler learns from their order alone"
+    if not counts_all:
+        kind += ": only the best of each family count"
+        kind += "" if learns else f", since the sampler {plan.sampler} does not learn"
     elif differences:
-        use = f": {only_best}"
-    trials = [trial for trial in in_space if trial.is_point or only_best not in use]
+        kind += ": the sampler learns from their order alone"
     why = f" (the best of the others does not: {outside[0]})" if outside else ""
     lacking = len(records) - len(measured)
     unknown = f"; {lacking} more did not measure {plan.goals.describe()}" if lacking else ""
-    return trials, f"{len(in_space)} of {len(measured)} trials lie in this space{why}; {kind}{use}{unknown}"
+    return trials, f"{len(in_space)} of {len(measured)} trials lie in this space{why}; {kind}{unknown}"
 
 
 def _differences(plan: Plan, earlier: RunFolder, fingerprint: str, split: str, machine: Mapping[str, Any]) -> list[str]:

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from search.foresight import Foresight
 from search.plan import validate_plan
-from search.promotion import MOST_WAITING, Promotion
-from search.scheduler import Asha, Report, Verdict, goes_on
+from search.promotion import Promotion
+from search.scheduler import Asha, Learned, Report, Verdict, goes_on
 from search.strategies import Hyperband, MedianStopping, NoStopping, bracket_sizes, build_scheduler
 from spaces.family import Family
 from spaces.fidelity import Fidelity
@@ -77,7 +77,7 @@ def test_a_margin_that_is_learned_is_never_less_than_chance(kind):
     """Of 4,000 faces, one standard error of a difference about 0.7 is 0.0102."""
     verdicts = {}
     for value in (0.691, 0.688):
-        rule = kind(Fidelity(), margin=None, faces=4000)
+        rule = kind(Fidelity(), margin=Learned(4000))
         first = [Report(trial, Family.SVM, 1, value) for trial, value in enumerate((0.7, 0.3, 0.3))]
         for report in [*first, Report(3, Family.SVM, 1, value, 100.0, left=0.0)]:
             verdicts[value] = rule.report(report)
@@ -87,22 +87,11 @@ def test_a_margin_that_is_learned_is_never_less_than_chance(kind):
 
 
 def test_a_margin_is_not_learned_from_what_two_units_say():
-    asha = Asha(Fidelity(), margin=None)
+    asha = Asha(Fidelity(), margin=Learned())
     for trial in range(4):
         asha.report(Report(trial, Family.SVM, 1, -0.1 * trial, is_within=False))
         asha.report(Report(trial, Family.SVM, 3, -30.0 - trial, is_within=True))
     assert not any(foresight.is_known for foresight in asha._foresight.values())
-
-
-def test_trials_that_keep_the_constraints_later_do_not_let_others_wait_for_ever():
-    rule = Promotion(Fidelity(), margin=None)
-    count = 3 * MOST_WAITING
-    for trial in range(count):
-        rule.report(Report(trial, Family.SVM, 1, trial / count - 1, is_within=False))
-    assert not rule.passed_over
-    for trial in [rule.promote(always, eager=False) for _ in range(4)]:
-        rule.report(Report(trial, Family.SVM, 3, -30.0))
-    assert rule.passed_over
 
 
 def test_full_fidelity_ends_a_trial_and_is_no_rung():
@@ -134,7 +123,7 @@ def run_through(asha: Asha, pairs: list[tuple[float, float]]) -> list[Verdict]:
 
 
 def test_the_first_at_a_rung_all_go_on_where_the_margin_is_learned():
-    asha = Asha(Fidelity(), margin=None)
+    asha = Asha(Fidelity(), margin=Learned())
     verdicts = [
         asha.report(Report(trial, Family.SVM, 1, value)) for trial, value in enumerate((0.9, 0.8, 0.7, 0.6, 0.5, 0.95))
     ]
@@ -143,7 +132,7 @@ def test_the_first_at_a_rung_all_go_on_where_the_margin_is_learned():
 
 def test_where_little_time_is_left_a_margin_is_learned_from_cheap_trials_alone():
     def verdicts(family: Family, seconds: float) -> list[Verdict]:
-        asha = Asha(Fidelity(), margin=None)
+        asha = Asha(Fidelity(), margin=Learned())
         asha.report(Report(0, family, 1, 0.6, seconds, left=100.0))
         return [
             asha.report(Report(trial, family, 1, value, seconds, left=100.0)) for trial, value in ((1, 0.5), (2, 0.61))
@@ -160,8 +149,8 @@ def test_a_rung_that_foretells_stops_what_is_behind_and_one_that_does_not_only_t
     told = [(value, value + 0.05) for value in firsts]
     untold = [(value, 1.5 - value) for value in firsts]
     behind = [(0.75, 0.8), (0.65, 0.6), (0.64, 0.6)]  # third of five, fifth of six, sixth of seven
-    assert run_through(Asha(Fidelity(), margin=None), told + behind)[-3:] == [END, END, END]
-    assert run_through(Asha(Fidelity(), margin=None), untold + behind)[-3:] == [GO_ON, END, END]
+    assert run_through(Asha(Fidelity(), margin=Learned()), told + behind)[-3:] == [END, END, END]
+    assert run_through(Asha(Fidelity(), margin=Learned()), untold + behind)[-3:] == [GO_ON, END, END]
 
 
 def test_a_learned_margin_is_the_standard_error_carried_back_to_the_rung():
@@ -186,7 +175,7 @@ def test_a_learned_margin_follows_the_unit_of_the_objective(pairs, scale, shift)
 
 
 def test_hyperband_forgets_a_trial_that_has_ended():
-    ended, others = Hyperband([Asha(Fidelity(), margin=None) for _ in range(4)], Fidelity()), 12
+    ended, others = Hyperband([Asha(Fidelity(), margin=Learned()) for _ in range(4)], Fidelity()), 12
     for trial in range(others):
         for fidelity in (1, 3, 9):
             ended.report(Report(trial, Family.SVM, fidelity, trial / others))
@@ -251,98 +240,6 @@ def test_a_dear_trial_must_keep_up_with_one_that_has_finished():
     assert asha.report(Report(1, Family.RESNET, 3, 0.4, 20.0)) is END
 
 
-def always(trial: int) -> bool:
-    return True
-
-
-def test_promotion_takes_up_the_best_third_highest_rung_first():
-    rule = Promotion(Fidelity())
-    first = [rule.report(Report(trial, Family.SVM, 1, value)) for trial, value in enumerate((0.5, 0.7, 0.6))]
-    assert first == [PAUSE] * 3
-    assert rule.paused == {0, 1, 2}
-    assert rule.promote(always, eager=False) == 1
-    assert rule.promote(always, eager=False) is None  # one of three is a third
-    assert rule.report(Report(1, Family.SVM, 3, 0.8)) is PAUSE
-    for trial, value in ((3, 0.65), (4, 0.1), (5, 0.2)):
-        rule.report(Report(trial, Family.SVM, 1, value))
-    assert rule.promote(lambda trial: trial != 3, eager=False) is None
-    assert rule.promote(always, eager=False) == 3
-    for trial, value in ((3, 0.9), (6, 0.7)):
-        rule.report(Report(trial, Family.SVM, 3, value))
-    assert rule.promote(always, eager=False) == 3  # the best of three at rung 3
-    assert rule.report(Report(3, Family.SVM, 9, 0.9)) is PAUSE
-
-
-def test_promotion_takes_up_whom_the_margin_spares():
-    plain, spared = Promotion(Fidelity()), Promotion(Fidelity(), margin=0.15)
-    for rule, expected in ((plain, [1]), (spared, [1, 2])):
-        for trial, value in enumerate((0.5, 0.7, 0.6)):
-            rule.report(Report(trial, Family.SVM, 1, value))
-        assert list(iter(lambda rule=rule: rule.promote(always, eager=False), None)) == expected
-
-
-@pytest.mark.parametrize(("foretells", "taken"), [(True, [15]), (False, [15, 14, 13, 12, 7])])
-def test_promotion_learns_its_margin_from_the_promoted(foretells, taken):
-    rule = Promotion(Fidelity(), margin=None)
-    for trial in range(12):
-        rule.report(Report(trial, Family.SVM, 1, trial / 100))
-    promoted = list(iter(lambda: rule.promote(always, eager=False), None))
-    assert promoted == [11, 10, 9, 8]  # a third
-    for trial, value in zip(promoted, (0.9, 0.8, 0.7, 0.6) if foretells else (0.6, 0.9, 0.7, 0.8), strict=True):
-        rule.report(Report(trial, Family.SVM, 3, value))
-        rule.leave(trial)
-    for trial, value in ((12, 0.073), (13, 0.075), (14, 0.077), (15, 0.12)):
-        rule.report(Report(trial, Family.SVM, 1, value))
-    assert [rule.promote(always, eager=False) for _ in taken] == taken
-    assert (rule.promote(always, eager=False) is None) is foretells
-
-
-def test_an_eager_promotion_takes_the_best_of_few():
-    rule = Promotion(Fidelity())
-    rule.report(Report(0, Family.SVM, 1, 0.5))
-    rule.report(Report(1, Family.FOREST, 1, 0.6))
-    assert not rule.has_promotable(eager=False)
-    assert rule.has_promotable(eager=True)
-    assert [rule.promote(always, eager=True) for _ in range(3)] == [1, 0, None]
-
-
-def test_the_last_promotions_take_those_within_the_constraints_first_and_each_kind_has_its_place():
-    rule = Promotion(Fidelity())
-    rule.report(Report(0, Family.SVM, 1, -0.1, is_within=False))
-    rule.report(Report(1, Family.SVM, 1, -30.0))
-    rule.report(Report(2, Family.SVM, 3, -0.2, is_within=False))
-    assert [rule.promote(always, eager=True) for _ in range(4)] == [1, 2, 0, None]
-
-
-def test_an_ended_trial_is_not_promoted_but_compared_with():
-    rule = Promotion(Fidelity())
-    for trial, value in enumerate((0.9, 0.7, 0.6)):
-        rule.report(Report(trial, Family.SVM, 1, value))
-    rule.leave(0)
-    assert rule.promote(always, eager=False) is None
-    for trial in (3, 4, 5):
-        rule.report(Report(trial, Family.SVM, 1, 0.1))
-    assert rule.promote(always, eager=False) == 1
-
-
-def test_of_those_that_do_not_deserve_to_go_on_the_best_few_wait():
-    rule = Promotion(Fidelity())
-    count = 3 * MOST_WAITING
-    for trial in range(count):
-        rule.report(Report(trial, Family.SVM, 1, trial / count))
-        rule.report(Report(count + trial, Family.FOREST, 1, 0.5))
-        assert not rule.passed_over or trial >= MOST_WAITING
-    best = set(range(count - MOST_WAITING, count))  # the best third
-    waiting = set(range(count - 2 * MOST_WAITING, count - MOST_WAITING))
-    assert {trial for trial in rule.paused - rule.passed_over if trial < count} == best | waiting
-    assert len(rule.paused - rule.passed_over) == 2 * len(best | waiting)  # each family has its own
-    for trial in rule.passed_over:
-        rule.leave(trial)
-    assert not rule.passed_over
-    taken = [rule.promote(lambda trial: trial < count, eager=False) for _ in range(MOST_WAITING + 1)]
-    assert taken == [*sorted(best, reverse=True), None]
-
-
 def test_brackets_have_the_sizes_of_hyperband():
     assert bracket_sizes(Fidelity()) == [27, 12, 6, 4]
     assert bracket_sizes(Fidelity(maximum=1)) == [1]
@@ -355,31 +252,11 @@ def test_hyperband_deals_trials_out_and_judges_each_bracket_by_itself():
     assert len(set(dealt[:8])) >= 3
     early = [trial for trial in range(49) if rule.bracket(trial) == 0][:2]
     late = [trial for trial in range(49) if rule.bracket(trial) == 3][:2]
-    assert [
-        rule.report(Report(trial, Family.SVM, 1, value)) for trial, value in zip(early, (0.6, 0.5), strict=True)
-    ] == [
-        GO_ON,
-        END,
-    ]
+    first = [rule.report(Report(trial, Family.SVM, 1, value)) for trial, value in zip(early, (0.6, 0.5), strict=True)]
+    assert first == [GO_ON, END]
     for trial, value in zip(late, (0.6, 0.5), strict=True):
-        assert [rule.report(Report(trial, Family.SVM, fidelity, value)) for fidelity in (1, 3, 9, 27)] == [
-            GO_ON
-        ] * 3 + [END]
-
-
-def test_an_eager_promotion_passes_over_whom_it_lost():
-    rule = Promotion(Fidelity())
-    for trial, value in enumerate((0.6, 0.5, 0.4)):
-        rule.report(Report(trial, Family.SVM, 1, value))
-    assert rule.promote(always, eager=True) == 0
-    rule.leave(0)  # it failed on its way
-    assert rule.promote(always, eager=False) is None
-    assert rule.promote(always, eager=True) == 1
-    for fidelity in (3, 9, 27):
-        rule.report(Report(1, Family.SVM, fidelity, 0.5))
-        rule.take_up(1)
-    rule.leave(1)
-    assert rule.promote(always, eager=True) is None, "one has reached the end"
+        verdicts = [rule.report(Report(trial, Family.SVM, fidelity, value)) for fidelity in (1, 3, 9, 27)]
+        assert verdicts == [GO_ON, GO_ON, GO_ON, END]
 
 
 def test_brackets_of_hyperband_in_seconds_judge_later_by_a_factor_of_eta():
@@ -388,19 +265,7 @@ def test_brackets_of_hyperband_in_seconds_judge_later_by_a_factor_of_eta():
     assert isinstance(rule, Hyperband)
     *second, slow = [trial for trial in range(49) if rule.bracket(trial) == 1][:3]
     for trial, value in zip(second, (0.6, 0.5), strict=True):
-        assert (
-            rule.report(Report(trial, Family.SVM, 3, value, 14.0)) is GO_ON
-        )  # the first bracket has judged at 5 seconds
+        # The first bracket has judged at 5 seconds.
+        assert rule.report(Report(trial, Family.SVM, 3, value, 14.0)) is GO_ON
         assert rule.report(Report(trial, Family.SVM, 9, value, 16.0)) is (GO_ON if value == 0.6 else END)
     assert rule.report(Report(slow, Family.SVM, 1, 0.4, 16.0)) is END  # whatever its fidelity
-
-
-def test_a_lost_trial_costs_no_other_its_place():
-    rule = Promotion(Fidelity())
-    for trial, value in enumerate((0.6, 0.5, 0.4)):
-        rule.report(Report(trial, Family.SVM, 1, value))
-    assert rule.promote(always, eager=False) == 0
-    rule.leave(0)
-    for trial, value in ((3, 0.7), (4, 0.8), (5, 0.3)):
-        rule.report(Report(trial, Family.SVM, 1, value))
-    assert [rule.promote(always, eager=True) for _ in range(2)] == [4, 3]
