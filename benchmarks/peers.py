@@ -19,8 +19,9 @@ have found, but for fertune, which learns ASHA's margin only from trials that th
 
     python benchmarks/peers.py --data fer2013.csv --out FILE [--minutes 5] [--seeds 0 1 2] [--picture docs/peers.svg]
 
-Without `--data` nothing is run, and what the file holds is shown. `benchmarks/peers.jsonl` has the runs of the last
-section of docs/log.md that is about this.
+Without `--data` nothing is run, and what the file holds is shown. Runs of machines that train networks at another pace
+go to files of their own: `benchmarks/peers.jsonl` has those of machines without instructions for bfloat16,
+`benchmarks/peers-bf16.jsonl` of one with them, as docs/log.md tells of them.
 """
 
 import argparse
@@ -47,6 +48,7 @@ from results.schema import Measurement, TrialStart
 from search.plan import Plan
 from search.plan_file import absolute, read_plan, write_plan
 from search.provenance import source_commit
+from trainables.precision import Compute
 
 LEVELS = (0.66, 0.68, 0.70, 0.71, 0.72, 0.73)
 GRACE = 30.0
@@ -97,8 +99,9 @@ def run(side: str, plan: Plan, minutes: float, weights: Path) -> dict[str, Any]:
     config = best and best["config"]
     times = [round(each.pop("time") - began, 2) for each in models]
     models = [{name: value for name, value in each.items() if name != "config"} for each in models]
-    which = {"side": side, "minutes": minutes, "seed": plan.seed, "commit": source_commit(), "pace": paces}
-    return {**which, "times": times, "models": models, "best": config}
+    which = {"side": side, "minutes": minutes, "seed": plan.seed, "commit": source_commit()}
+    machine = {"pace": paces, "bf16": Compute.best().bf16}
+    return {**which, **machine, "times": times, "models": models, "best": config}
 
 
 def end(process: subprocess.Popen) -> None:
