@@ -24,14 +24,14 @@ from results.schema import (
     TrialTakenUp,
 )
 from search.budget import Spend
+from search.judge import Judge
 from search.ledger import LEFT_PAUSED, Ledger
 from search.limits import Failures, Limits
 from search.lineup import Lineup
 from search.plan import Plan
 from search.room import Room
-from search.scheduler import Report, Verdict
+from search.scheduler import Verdict
 from search.searcher import Searcher
-from search.strategies import build_scheduler
 from spaces.family import Family
 from spaces.joint import parse_config
 from trainables.job import Assignment
@@ -75,7 +75,8 @@ class Engine:
         self._write = write
         self._listeners: list[Listener] = []
         self._clock = clock
-        self._scheduler = build_scheduler(plan, faces)
+        self._judge = Judge(plan, faces)
+        self._scheduler = self._judge.scheduler
         self._ledger = Ledger(plan.goals, room.shape)
         self._lineup = Lineup(room, lambda number: self.trials[number].family)
         self._lost: Counter[int] = Counter()
@@ -268,7 +269,7 @@ class Engine:
         self._failures.clear()
         self._emit(measurement)
         self._searcher.report(number, measurement)
-        return self._decide(measurement)
+        return self._decide(number)
 
     def lose_worker(self, number: int, reason: str, with_node: bool = False) -> None:
         """A trial's worker died: the trial goes on elsewhere from its checkpoint, unless it cost too many workers.
@@ -294,14 +295,15 @@ class Engine:
         self._emit(TrialEnd(trial=number, time=self._clock(), status=status, reason=reason))
         self._searcher.tell(number, status)
 
-    def _decide(self, measurement: Measurement) -> Verdict:
-        """Ask the scheduler; a trial that ends has finished or is stopped, one that pauses leaves its worker."""
-        verdict = self._judge(measurement, self._limits.seconds_to_go)
+    def _decide(self, number: int) -> Verdict:
+        """Decide what becomes of a trial that has reported: its end, or a pause, which leaves its worker free."""
+        record = self.trials[number]
+        verdict = self._judge.verdict(record, self._limits.seconds_to_go)
         if verdict is Verdict.END:
-            self.end(measurement.trial, self._end_status(measurement.fidelity))
+            self.end(number, self._judge.end_status(record))
         elif verdict is Verdict.PAUSE:
-            self._searcher.pause(measurement.trial)
-            self._lineup.free(measurement.trial)
+            self._searcher.pause(number)
+            self._lineup.free(number)
             self._pass_over()
         return verdict
 
@@ -309,34 +311,6 @@ class Engine:
         """End the paused trials that will hardly be taken up, so that their checkpoints fall under the quota."""
         for number in sorted(self._scheduler.passed_over):
             self.end(number, Status.STOPPED)
-
-    def _judge(self, measurement: Measurement, left: float) -> Verdict:
-        """Ask the scheduler, unless the model is too slow or large: more training makes it no faster or smaller.
-
-        A limit to what validation says may be kept yet, so those that break one are compared among themselves.
-
-        Args:
-            measurement: The measurement.
-            left: Seconds that the search has left.
-        """
-        number = measurement.trial
-        if not self.plan.goals.may_keep_footprint(self.trials[number].measurements):
-            return Verdict.END
-        is_within, value = self.plan.goals.standing(measurement)
-        report = Report(
-            number,
-            self.trials[number].family,
-            measurement.fidelity,
-            value,
-            # What it waited for others says nothing of what it costs.
-            seconds=measurement.total_seconds - measurement.cache_wait_seconds,
-            left=left,
-            is_within=is_within,
-        )
-        return self._scheduler.report(report)
-
-    def _end_status(self, fidelity: int) -> EndStatus:
-        return Status.FINISHED if fidelity == self.plan.fidelity.maximum else Status.STOPPED
 
     def _replay(self, past: Sequence[Event]) -> None:
         """Rebuild trials and rungs from earlier sessions.
@@ -349,12 +323,13 @@ class Engine:
             if isinstance(event, SessionStart | SessionEnd | Preparation):
                 continue
             self._decided.clear()  # whatever came after it, it went on or its end was written down
+            record = self.trials[event.trial]
             if isinstance(event, TrialEnd):
                 self._scheduler.leave(event.trial)
             elif isinstance(event, TrialTakenUp):
                 self._scheduler.take_up(event.trial)
-            elif isinstance(event, Measurement) and self._judge(event, math.inf) is Verdict.END:
-                self._decided[event.trial] = self._end_status(event.fidelity)
+            elif isinstance(event, Measurement) and self._judge.verdict(record, math.inf) is Verdict.END:
+                self._decided[event.trial] = self._judge.end_status(record)
 
     def _emit(self, event: Event) -> None:
         self._write(event)
