@@ -48,7 +48,6 @@ from results.schema import Measurement, TrialStart
 from search.plan import Plan
 from search.plan_file import absolute, read_plan, write_plan
 from search.provenance import source_commit
-from trainables.precision import Compute
 
 LEVELS = (0.66, 0.68, 0.70, 0.71, 0.72, 0.73)
 GRACE = 30.0
@@ -73,6 +72,8 @@ def pace() -> float:
 
 def run(side: str, plan: Plan, minutes: float, weights: Path) -> dict[str, Any]:
     """One search in processes of its own: seconds and accuracy of each of its models, and the config of the best."""
+    from trainables.precision import Compute  # with torch, which the searches' own processes are not to import for it
+
     with tempfile.TemporaryDirectory(prefix="pe-", dir="/tmp") as folder:
         write_plan(plan, Path(folder) / PLAN)
         (Path(folder) / WEIGHTS).write_text(str(weights))
@@ -271,6 +272,7 @@ def origins(records: list[dict[str, Any]]) -> None:
         commits = ", ".join(sorted({str(each.get("commit") or "not noted")[:8] for each in runs}))
         paces = [seconds for each in runs for seconds in each.get("pace", ())]
         pace = f"; pace {min(paces):.1f} to {max(paces):.1f} s" if paces else ""
+        pace += "; networks in bfloat16" if any(each.get("bf16") for each in runs) else ""
         if runs:
             print(f"{side:<24}{len(runs)} runs of {commits}{pace}")
 

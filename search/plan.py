@@ -48,11 +48,12 @@ class Plan(Section):
         fidelity: The scale of fidelities; the rungs follow from it.
         startup_trials: How many trials, points aside, must have ended before TPE models the space; after the known
             points suggestions are random until then, and the first ones take the families in turn.
-        sampler: `tpe` learns from the trials so far, stopped ones too, and is better where there are many;
-            `random` is a baseline, for an unbiased picture of the space. `gp` (Gaussian processes) is for few and dear
-            trials of mostly numeric parameters, with little stopping: it learns from finished trials alone. `cmaes` is
-            for many cheap trials of numeric parameters. Both have a study for each family, and TPE chooses the family.
-            `grid` tries every config of a space of listed values: for tables in which each combination is wanted.
+        sampler: `tpe` learns from the trials so far, stopped ones too, and is better where there are many; of a third
+            of its suggestions all but the family is random. `random` is a baseline, for an unbiased picture of the
+            space. `gp` (Gaussian processes) is for few and dear trials of mostly numeric parameters, with little
+            stopping: it learns from finished trials alone. `cmaes` is for many cheap trials of numeric parameters. Both
+            have a study for each family, and TPE chooses the family. `grid` tries every config of a space of listed
+            values: for tables in which each combination is wanted.
         objectives: What is optimized, of val_accuracy, val_macro_f1, val_log_loss, latency_ms (to predict one face) and
             model_mb. Rungs, incumbent and winner go by the first; several give a Pareto front.
         constraints: Limits such as `latency_ms <= 20`. A trial that breaks one cannot win, and TPE avoids its like; at

@@ -214,7 +214,7 @@ class Searcher:
         """
         best = sorted(self._best, key=lambda each: each[:2], reverse=True)[: max(10, len(self._best) // 10)]
         counts = Counter(family for _, _, family in best if self._plan.sampler != "random")
-        source = random.Random(self._seed * 1_000_003 + number)  # noqa: S311 (no secret)
+        source = random.Random(f"family {self._seed} {number}")  # noqa: S311 (no secret)
         return source.choices(list(families), [counts[family] + 1 for family in families])[0]
 
     def _learn(self, trial: EarlierTrial) -> None:

@@ -2,7 +2,8 @@
 
 TPE as it comes models every group of parameters from all trials, the groups of other families included: the 2,000th
 suggestion takes a tenth of a second. Here it chooses the family first and models that family's groups alone, which
-changes nothing, since groups are modelled independently; and of many trials it sees the best and the latest.
+changes nothing, since groups are modelled independently; and of many trials it sees the best and the latest. A third
+of what it suggests is drawn at random within the family, lest it keep to what it knows.
 """
 
 import copy
@@ -20,8 +21,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 # TPE takes the best tenth of what it sees for its good ones, 25 at most, and gives older ones less and less weight.
 BEST = 50
 LATEST = 60  # of each family
-# As many of its suggestions are drawn at random within the family that it chose: alone it keeps near what it knows, and
-# a search of five minutes found no more than one of two (decision 17).
+# Of this share of the suggestions only the family is TPE's: without them a simulated search of five minutes found no
+# more than one of two (decision 17).
 RANDOM_SHARE = 1 / 3
 
 Rank = tuple[bool, bool, float, float]
@@ -38,8 +39,8 @@ class WindowedTPE(BaseSampler):
     """TPE, grouped, multivariate and with constant liar, on a window of the study.
 
     The window holds all running trials, the best `BEST` and the latest `LATEST` of each family; with several objectives
-    there is no order of trials, and it holds all of them. TPE chooses every family, but a `RANDOM_SHARE` of the trials
-    gets the rest at random, as in BOHB (Falkner, Klein and Hutter, ICML 2018, section 3.3).
+    there is no order of trials, and it holds all of them. A `RANDOM_SHARE` of the trials gets all but its family at
+    random; a share of random configs is from BOHB (Falkner, Klein and Hutter, ICML 2018), whose family would be, too.
 
     Args:
         seed: Fixes the suggestions.
@@ -112,7 +113,7 @@ class WindowedTPE(BaseSampler):
 
     def _is_drawn(self, trial: FrozenTrial) -> bool:
         """Whether all of `trial` but its family is drawn at random: the same whenever it is asked."""
-        return random.Random(self._seed * 1_000_003 + trial.number).random() < RANDOM_SHARE  # noqa: S311 (no secret)
+        return random.Random(f"drawn {self._seed} {trial.number}").random() < RANDOM_SHARE  # noqa: S311 (no secret)
 
     def _is_starting_up(self, study: Study) -> bool:
         if not self._has_started:

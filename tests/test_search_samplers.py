@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 from engine_run import Run, fail, plan_of, report, run_to_end
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from results.leaderboard import trials_of
 from results.schema import Status
@@ -308,3 +308,14 @@ def test_where_a_gpu_is_idle_a_family_that_uses_it_comes_next(tmp_path):
         assert families.count(Family.RESNET) == 1
         assert len(families) == 4
         fail(engine, live.pop(0))
+
+
+def test_which_idle_family_is_chosen_says_nothing_of_whether_the_rest_is_drawn():
+    searcher = Searcher(None, plan_of())
+    families = (Family.SVM, Family.FOREST)
+    drawn: dict[Family, list[bool]] = {family: [] for family in families}
+    for number in range(400):
+        trial = create_trial(value=0.0)
+        trial.number = number
+        drawn[searcher._preferred(families, number)].append(searcher._sampler._is_drawn(trial))
+    assert [0.25 < statistics.fmean(drawn[family]) < 0.42 for family in families] == [True, True]
