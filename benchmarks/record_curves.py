@@ -5,6 +5,9 @@ this process's CPU on one thread, so that a busy machine does not show; pretrain
 recording that is broken off goes on where it was.
 
     OMP_NUM_THREADS=1 python benchmarks/record_curves.py fer2013.csv benchmarks/curves.jsonl --minutes 40
+
+`benchmarks/curves-peers.jsonl` is of another plan, `--plan benchmarks/peers.yaml --families resnet`: what the searches
+of `peers.py` would find, were nothing stopped.
 """
 
 import argparse
@@ -59,9 +62,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="FER2013: a csv file, a parquet file or a folder")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--minutes", type=float, default=40, help="CPU minutes to spend")
+    parser.add_argument("--minutes", type=float, default=40, help="CPU minutes to spend, those of the file included")
+    parser.add_argument("--plan", type=Path, default=PLAN)
+    parser.add_argument("--families", type=Family, nargs="+", choices=list(Family), default=list(Family))
     arguments = parser.parse_args()
-    plan = read_plan(PLAN, flags={"data.source": arguments.data})
+    plan = read_plan(arguments.plan, flags={"data.source": arguments.data})
     data = load_training(plan.data, cache_folder())
     faces = pretrained(plan.pretraining, load_pretraining(plan.data, cache_folder()), cache_folder(), 1)
     weights = {weights_key(str(plan.pretraining.arch), "faces"): faces}
@@ -69,7 +74,7 @@ def main() -> None:
     spent = {family: sum(c.seconds[-1] for c in known if c.config.family == family) for family in Family}
     counts = {family: sum(curve.config.family == family for curve in known) for family in Family}
     while sum(spent.values()) < 60 * arguments.minutes:
-        family = min(Family, key=lambda each: spent[each] / SHARES[each])
+        family = min(arguments.families, key=lambda each: spent[each] / SHARES[each])
         task = Task(data.train, counts[family], plan.fidelity, weights=weights)
         curve = record(draw(plan.space, family, counts[family]), task, data.validation)
         write_curve(curve, arguments.out)
