@@ -29,7 +29,6 @@ class Judge:
         """What becomes of a trial after its latest measurement, asked once for each.
 
         The scheduler says it, unless the model is too slow or large: more training makes it no faster or smaller.
-
         A limit to what validation says may be kept yet, so those that break one are compared among themselves.
 
         Args:

@@ -80,7 +80,7 @@ class WindowedTPE(BaseSampler):
         fresh = [each for each in fresh if each.state in _ENDED]
         self._grouped.update(each.number for each in fresh)
         space = self._tpe.infer_relative_search_space(_part(study, fresh), trial)
-        return {name: each for name, each in space.items() if name == _FAMILY or not self._is_drawn(trial)}
+        return {name: each for name, each in space.items() if name == _FAMILY} if self._is_drawn(trial) else space
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
