@@ -14,7 +14,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from results.journal import read_events
-from results.schema import Event, Measurement, SessionEnd, SessionStart, Status, TrialEnd, TrialStart
+from results.schema import Event, Measurement, SessionEnd, SessionStart, Status, TrialEnd, TrialStart, TrialTakenUp
 from search.scheduler import Asha, Report
 from spaces.family import Family
 from spaces.fidelity import Fidelity
@@ -207,11 +207,17 @@ def test_paused_trials_are_taken_up_from_their_checkpoints(fertune: CommandLine)
     run = fertune.folder / "runs" / "paused"
     check_complete(run, 9)
     reached: dict[int, list[int]] = {}
+    at: dict[int, dict[int, float]] = {1: {}, 3: {}, 9: {}, 27: {}}
     for event in read_events(run / "measurements.jsonl"):
         if isinstance(event, Measurement):
             reached.setdefault(event.trial, []).append(event.fidelity)
+            at[event.fidelity][event.trial] = event.val_accuracy
+        elif isinstance(event, TrialTakenUp):
+            there = at[reached[event.trial][-1]]
+            better = sum(value > there[event.trial] for value in there.values())
+            assert 3 * better < 2 * len(there), "it was of the worst third of those that had come so far"
     assert max(map(len, reached.values())) == 4
-    assert sum(len(fidelities) == 1 for fidelities in reached.values()) >= 3, "none of the worst third goes on"
+    assert min(map(len, reached.values())) == 1, "not even the worst stays where it was"
     assert all(fidelities == [1, 3, 9, 27][: len(fidelities)] for fidelities in reached.values())
 
 
