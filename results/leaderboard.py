@@ -55,6 +55,7 @@ class TrialRecord:
         val_log_loss: In nats.
         seconds: Seconds spent in all up to that rung.
         seed: Seed of its learner.
+        is_drawn: Whether a sampler that otherwise learns drew all but its family at random.
         reason: Why it failed, or was stopped by the end of the search; empty otherwise.
         measurements: One for each rung it reached, lowest first.
     """
@@ -70,6 +71,7 @@ class TrialRecord:
     val_log_loss: float | None
     seconds: float
     seed: int
+    is_drawn: bool
     reason: str
     measurements: tuple[Measurement, ...]
 
@@ -112,6 +114,7 @@ def _record(run: str, start: TrialStart, rungs: dict[int, Measurement], end: Tri
         val_log_loss=last.val_log_loss if last else None,
         seconds=last.total_seconds if last else 0.0,
         seed=start.seed,
+        is_drawn=start.is_drawn,
         reason=end.reason if end else "",
         measurements=measurements,
     )

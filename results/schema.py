@@ -60,12 +60,17 @@ class _TrialEvent(_Event):
 
 
 class TrialStart(_TrialEvent):
-    """A trial was chosen."""
+    """A trial was chosen.
+
+    Attributes:
+        is_drawn: Whether a sampler that otherwise learns drew all but its family at random.
+    """
 
     kind: Literal["trial"] = "trial"
     family: Family
     config: dict[str, Any]
     seed: int
+    is_drawn: bool = False
 
 
 class TrialTakenUp(_TrialEvent):

@@ -240,13 +240,14 @@ class Engine:
         if asked is None:
             self._has_run_dry = True
             return False
-        number, config = asked
+        number, config, is_drawn = asked
         start = TrialStart(
             trial=number,
             time=self._clock(),
             family=Family(config.family),
             config=config.model_dump(mode="json"),
             seed=self.plan.seed + number,
+            is_drawn=is_drawn,
         )
         self._emit(start)
         self._lineup.waiting.append(number)

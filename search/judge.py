@@ -48,6 +48,7 @@ class Judge:
             seconds=measurement.total_seconds - measurement.cache_wait_seconds,
             left=left,
             is_within=is_within,
+            is_drawn=record.is_drawn,
         )
         return self.scheduler.report(report)
 

@@ -73,7 +73,7 @@ class Promotion(Asha):
     def passed_over(self) -> frozenset[int]:
         found: list[int] = []
         for rung, entries in self._ranked():
-            if isinstance(self._margin, Learned) and not self._foresight[rung].is_settled:
+            if isinstance(self._margin, Learned) and not self._foresight[rung.whole].is_settled:
                 continue  # whom the margin will spare is not known yet
             behind = [trial for _, trial in entries[self._deserving(rung, entries, eager=False) :]]
             waiting = [trial for trial in behind if self._paused.get(trial) == rung]

@@ -9,6 +9,7 @@ import random
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import optuna
@@ -16,6 +17,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
+from search.plan import Plan
 from spaces.domain import FloatRange, IntRange
 from spaces.family import Family
 from spaces.grid import grid_of
@@ -50,6 +52,23 @@ class Proposals(ABC):
     @abstractmethod
     def tell(self, number: int, state: TrialState, reports: dict[int, float]) -> None:
         """Take note that a trial ended; `reports` are its measurements by fidelity."""
+
+
+def proposals_for(plan: Plan, seed: int, points: int) -> Proposals | None:
+    """What proposes configs to the study of a search by `plan`; None where the study's own sampler suggests them.
+
+    Args:
+        plan: The plan.
+        seed: Fixes what is proposed, but for the order of a grid, which the plan's own seed does.
+        points: How many trials are given, and take nothing from the grid's share of the budget.
+    """
+    if plan.sampler == "grid":
+        is_sure = plan.scheduler == "none" and plan.budget.is_trials_alone
+        return Grid(plan.space, plan.seed, sure=(plan.budget.trials or 0) - points if is_sure else 0)
+    if plan.sampler in ("gp", "cmaes"):
+        sampler = partial(gp, plan.space, plan.startup_trials) if plan.sampler == "gp" else partial(cmaes, plan.space)
+        return FamilyStudies(plan.space, sampler, seed, plan.startup_trials)
+    return None
 
 
 class FamilyStudies(Proposals):

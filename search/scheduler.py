@@ -7,7 +7,7 @@ order.
 
 import math
 from abc import ABC, abstractmethod
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import NamedTuple
@@ -24,11 +24,18 @@ class Rung(NamedTuple):
         family: The family, None where all share it.
         level: The fidelity, or the seconds spent.
         is_within: Whether of those that keep the constraints, or of those that do not.
+        is_drawn: Whether of those that were drawn at random, or of those that were not; None where both are meant.
     """
 
     family: Family | None
     level: float
     is_within: bool
+    is_drawn: bool | None
+
+    @property
+    def whole(self) -> "Rung":
+        """The rung of those that were drawn and those that were not."""
+        return self._replace(is_drawn=None)
 
 
 class Report(NamedTuple):
@@ -42,6 +49,7 @@ class Report(NamedTuple):
         seconds: Seconds the trial has spent in all, waits for shared work left out.
         left: Seconds that the search has left.
         is_within: Whether the trial keeps the constraints; it is compared only with those of which that is as true.
+        is_drawn: Whether it was drawn at random where others are suggested by what was learned; likewise.
     """
 
     trial: int
@@ -51,6 +59,7 @@ class Report(NamedTuple):
     seconds: float = 0.0
     left: float = math.inf
     is_within: bool = True
+    is_drawn: bool = False
 
 
 class Learned(NamedTuple):
@@ -151,7 +160,7 @@ class RungScheduler(Scheduler):
             raise ValueError(f"fidelity {report.fidelity} is not a rung; rungs are {self._scale.rungs}")
         verdict = Verdict.GO_ON
         for level in self._reached(report):
-            rung = Rung(None if self._shared else report.family, level, report.is_within)
+            rung = Rung(None if self._shared else report.family, level, report.is_within, report.is_drawn)
             verdict = self._judge(report.trial, rung, report.value)
         if report.fidelity == self._scale.maximum:
             self.leave(report.trial)
@@ -183,6 +192,7 @@ class Asha(RungScheduler):
     each rung by itself, from how well the trials that went on were foretold by it (`Foresight`): the first few all go
     on, unless that would take more than `LEARNING_SHARE` of what is left of the search, and then, however little a rung
     foretells, none of the worst third. A learned margin is never less than chance makes of two models that are as good.
+    It is learned from drawn trials and others alike, though these are compared among themselves.
     """
 
     def __init__(
@@ -198,16 +208,17 @@ class Asha(RungScheduler):
         """
         super().__init__(scale, shared, first_seconds)
         self._margin = margin
-        self._foresight: defaultdict[Rung, Foresight] = defaultdict(Foresight)
+        self._foresight: defaultdict[Rung, Foresight] = defaultdict(Foresight)  # of whole rungs
+        self._arrived = Counter[Rung]()  # at whole rungs
         self._passed: defaultdict[int, list[tuple[Rung, float]]] = defaultdict(list)
         self._may_learn = True
 
     def report(self, report: Report) -> Verdict:
         for rung, earlier in self._passed.pop(report.trial, []):
             if rung.is_within is report.is_within:
-                self._foresight[rung].add(earlier, report.value)
+                self._foresight[rung.whole].add(earlier, report.value)
             else:  # they are of different units
-                self._foresight[rung].pass_by()
+                self._foresight[rung.whole].pass_by()
         seconds_to_next = (self._scale.eta ** GROWTH[report.family] - 1) * report.seconds
         self._may_learn = seconds_to_next <= LEARNING_SHARE * report.left
         return super().report(report)
@@ -216,13 +227,14 @@ class Asha(RungScheduler):
         others = self.rungs[rung]
         keep = self._spares(value, others, rung)
         others.append(value)
+        self._arrived[rung.whole] += 1
         if keep:
             self._passed[trial].append((rung, value))
         return Verdict.GO_ON if keep else Verdict.END
 
     def _spares(self, value: float, others: Sequence[float], rung: Rung) -> bool:
         is_learned = isinstance(self._margin, Learned)
-        if is_learned and len(others) < NEEDS and self._may_learn:
+        if is_learned and self._arrived[rung.whole] < NEEDS and self._may_learn:
             return True
         better = sum(other > value for other in others)
         is_among_most = not is_learned or better < most_going_on(len(others) + 1)
@@ -238,7 +250,7 @@ class Asha(RungScheduler):
             return self._margin if rung.is_within else 0.0
         faces = self._margin.faces if rung.is_within else 0
         chance = math.sqrt(2 * value * (1 - value) / faces) if faces else 0.0
-        return max(self._foresight[rung].margin, chance)
+        return max(self._foresight[rung.whole].margin, chance)
 
     def leave(self, trial: int) -> None:
         self._passed.pop(trial, None)

@@ -12,21 +12,19 @@ import random
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 from optuna.samplers import BaseSampler, RandomSampler
-from optuna.storages import JournalStorage
 from optuna.trial import FixedTrial, TrialState
 
 from results.goals import MEASURES
 from results.leaderboard import TrialRecord
 from results.schema import Measurement, Status
 from search.plan import Plan
-from search.proposals import FamilyStudies, Grid, Proposals, cmaes, gp
-from search.study_file import StudyFile
+from search.proposals import proposals_for
+from search.study_file import new_storage
 from search.tpe import PLACE, WindowedTPE
 from search.warm_start import EarlierTrial
 from spaces.family import Family
@@ -41,6 +39,20 @@ _STATES = {
     Status.STOPPED: TrialState.PRUNED,
     Status.FAILED: TrialState.FAIL,
 }
+
+
+class Suggestion(NamedTuple):
+    """What to try next.
+
+    Attributes:
+        trial: Its number.
+        config: Its config.
+        is_drawn: Whether TPE, which learns, drew all but its family at random.
+    """
+
+    trial: int
+    config: SvmConfig | ForestConfig | ResnetConfig
+    is_drawn: bool
 
 
 class Searcher:
@@ -80,11 +92,11 @@ class Searcher:
         self._points = (*plan.configs_of_points, *learned, *known)
         seed = plan.seed + len(past)  # a resumed search must not suggest its first trials again
         self._seed = seed
-        self._proposals = _proposals(plan, seed, len(self._points))
+        self._proposals = proposals_for(plan, seed, len(self._points))
         self._sampler = _sampler(plan, seed, len(plan.points) + plan.startup_trials)
         self._study = optuna.create_study(
             study_name=path.parent.name if path else None,
-            storage=_new_storage(path) if path else None,
+            storage=new_storage(path) if path else None,
             sampler=self._sampler,
             directions=["maximize" if MEASURES[name] else "minimize" for name in self._goals.objectives]
             if self._is_multiple
@@ -110,8 +122,8 @@ class Searcher:
     def _is_multiple(self) -> bool:
         return len(self._goals.objectives) > 1
 
-    def ask(self, families: Sequence[Family] = ()) -> tuple[int, SvmConfig | ForestConfig | ResnetConfig] | None:
-        """Suggest the next trial: its number and config; None if there is none left (a grid has an end).
+    def ask(self, families: Sequence[Family] = ()) -> Suggestion | None:
+        """Suggest the next trial; None if there is none left (a grid has an end).
 
         Points come first. Start-up trials then take the families in turn, so that each gets its share before the model
         chooses.
@@ -137,9 +149,7 @@ class Searcher:
         """Whether there may be a config of one of `families` to suggest yet."""
         return self._proposals is None or self._proposals.has_any(families)
 
-    def _ask_for(
-        self, number: int, fixed: dict[str, Any], is_new: bool = True
-    ) -> tuple[int, SvmConfig | ForestConfig | ResnetConfig]:
+    def _ask_for(self, number: int, fixed: dict[str, Any], is_new: bool = True) -> Suggestion:
         """Begin trial `number` with the parameters in `fixed`; the sampler chooses the rest.
 
         Args:
@@ -154,7 +164,9 @@ class Searcher:
         config = self._space.suggest(trial)
         if self._proposals is not None and is_new:
             self._proposals.add(number, parameters(config))
-        return number, config
+        sampler, is_given = self._sampler, bool(fixed.keys() - {"family"})
+        is_drawn = isinstance(sampler, WindowedTPE) and not is_given and sampler.draws(self._study, trial.number)
+        return Suggestion(number, config, is_drawn)
 
     def report(self, trial: int, measurement: Measurement) -> None:
         """Tell the study of a measurement of the running trial `trial`."""
@@ -297,22 +309,6 @@ def _startup(plan: Plan, begun: Iterable[str]) -> list[Family]:
         if family in left:
             left.remove(Family(family))
     return left
-
-
-def _new_storage(path: Path) -> JournalStorage:
-    path.unlink(missing_ok=True)
-    Path(f"{path}.lock").unlink(missing_ok=True)
-    return JournalStorage(StudyFile(str(path)))
-
-
-def _proposals(plan: Plan, seed: int, points: int) -> Proposals | None:
-    if plan.sampler == "grid":
-        is_sure = plan.scheduler == "none" and plan.budget.is_trials_alone
-        return Grid(plan.space, plan.seed, sure=(plan.budget.trials or 0) - points if is_sure else 0)
-    if plan.sampler in ("gp", "cmaes"):
-        sampler = partial(gp, plan.space, plan.startup_trials) if plan.sampler == "gp" else partial(cmaes, plan.space)
-        return FamilyStudies(plan.space, sampler, seed, plan.startup_trials)
-    return None
 
 
 def _sampler(plan: Plan, seed: int, startup_trials: int) -> BaseSampler:

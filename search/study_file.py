@@ -1,9 +1,18 @@
 """The file of the study, without a sync to disk for every parameter of every trial."""
 
 import json
+from pathlib import Path
 from typing import Any
 
+from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+
+
+def new_storage(path: Path) -> JournalStorage:
+    """An empty storage at `path`, in place of what is there."""
+    path.unlink(missing_ok=True)
+    Path(f"{path}.lock").unlink(missing_ok=True)
+    return JournalStorage(StudyFile(str(path)))
 
 
 class StudyFile(JournalFileBackend):

@@ -80,7 +80,9 @@ class WindowedTPE(BaseSampler):
         fresh = [each for each in fresh if each.state in _ENDED]
         self._grouped.update(each.number for each in fresh)
         space = self._tpe.infer_relative_search_space(_part(study, fresh), trial)
-        return {name: each for name, each in space.items() if name == _FAMILY} if self._is_drawn(trial) else space
+        if self._is_drawn(trial.number):
+            return {name: each for name, each in space.items() if name == _FAMILY}
+        return space
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -97,7 +99,7 @@ class WindowedTPE(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        if self._is_starting_up(study) or (self._is_drawn(trial) and param_name != _FAMILY):
+        if self._is_starting_up(study) or (self._is_drawn(trial.number) and param_name != _FAMILY):
             return self._random.sample_independent(study, trial, param_name, param_distribution)
         return self._tpe.sample_independent(self._seen(study, trial), trial, param_name, param_distribution)
 
@@ -111,9 +113,12 @@ class WindowedTPE(BaseSampler):
         self._tpe.reseed_rng()
         self._random.reseed_rng()
 
-    def _is_drawn(self, trial: FrozenTrial) -> bool:
-        """Whether all of `trial` but its family is drawn at random: the same whenever it is asked."""
-        return random.Random(f"drawn {self._seed} {trial.number}").random() < RANDOM_SHARE  # noqa: S311 (no secret)
+    def draws(self, study: Study, number: int) -> bool:
+        """Whether it draws what is not given of trial `number` of `study`, but for the family, at random."""
+        return self._is_starting_up(study) or self._is_drawn(number)
+
+    def _is_drawn(self, number: int) -> bool:
+        return random.Random(f"drawn {self._seed} {number}").random() < RANDOM_SHARE  # noqa: S311 (no secret)
 
     def _is_starting_up(self, study: Study) -> bool:
         if not self._has_started:

@@ -32,6 +32,7 @@ starts = st.builds(
     family=st.sampled_from(Family),
     config=st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.text(), max_size=3),
     seed=st.integers(0, 2**32),
+    is_drawn=st.booleans(),
 )
 measurements = st.builds(
     Measurement,

@@ -1,5 +1,6 @@
 """The search without Ray: the engine is driven by hand, with a real study and real events."""
 
+import statistics
 from collections import Counter
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 
 from results.leaderboard import trials_of
-from results.schema import Status, TrialEnd
+from results.schema import Status, TrialEnd, TrialStart
 from search.engine import MAX_LOST_WORKERS, Engine
 from search.ledger import LEFT_PAUSED
 from search.lineup import MAX_WAITING
@@ -19,12 +20,12 @@ from spaces.family import Family
 
 
 def test_a_whole_search(tmp_path):
-    run = Run(tmp_path, make_plan())
+    run = Run(tmp_path, make_plan(trials=24))
     engine = run.session()
     run_to_end(engine)
     assert engine.is_exhausted
     assert not engine.running
-    assert len(engine.trials) == 12
+    assert len(engine.trials) == 24
     statuses = {record.status for record in engine.trials.values()}
     assert statuses == {Status.FINISHED, Status.STOPPED}
     finished = [record for record in engine.trials.values() if record.status is Status.FINISHED]
@@ -123,7 +124,7 @@ def test_a_repeated_report_counts_once(tmp_path):
 
 
 def test_a_report_of_an_ended_trial_does_not_revive_it(tmp_path):
-    run = Run(tmp_path, make_plan())
+    run = Run(tmp_path, make_plan(trials=24))
     engine = run.session()
     run_to_end(engine)
     events = len(run.events)
@@ -172,6 +173,26 @@ def test_unfinished_trials_go_on_first_from_what_was_recorded(tmp_path):
     resumed = [again.suggest(), again.suggest()]
     assert [(a.trial, a.config, a.seed) for a in resumed] == [(a.trial, a.config, a.seed) for a in waiting]
     assert [a.recorded for a in resumed] == [1, 0]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_the_journal_says_which_trials_were_drawn_and_a_resume_compares_them_as_before(tmp_path, sampler):
+    points = [{"family": "svm", "C": 3.0}]
+    run = Run(tmp_path, plan_of(sampler=sampler, points=points, budget={"trials": 60}), concurrency=1)
+    first = run.session()
+    run_to_end(first)
+    drawn = {event.trial: event.is_drawn for event in run.events if isinstance(event, TrialStart)}
+    begun = 1 + len(run.plan.known_configs())
+    startup = range(begun, 1 + run.plan.startup_trials)
+    assert not any(drawn[trial] for trial in range(begun)), "what is known is not drawn"
+    assert len(startup) >= 1
+    # Where all are drawn, none is: there is nobody else to keep them apart from.
+    assert all(drawn[trial] is (sampler == "tpe") for trial in startup)
+    later = [drawn[trial] for trial in drawn if trial > run.plan.startup_trials]
+    assert 0.15 < statistics.fmean(later) < 0.5 if sampler == "tpe" else not any(later)
+    rungs = first._scheduler.rungs
+    assert {rung.is_drawn for rung in rungs} == ({False, True} if sampler == "tpe" else {False})
+    assert run.session()._scheduler.rungs == rungs
 
 
 def test_a_resumed_search_does_not_suggest_its_first_trials_again(tmp_path):

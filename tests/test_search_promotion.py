@@ -84,6 +84,14 @@ def test_the_last_promotions_take_those_within_the_constraints_first_and_each_ki
     assert [rule.promote(always, eager=True) for _ in range(4)] == [1, 2, 0, None]
 
 
+def test_those_that_were_drawn_have_their_own_best_third():
+    rule = Promotion(Fidelity())
+    for trial, value in enumerate((0.9, 0.8, 0.7)):
+        rule.report(Report(trial, Family.SVM, 1, value))
+        rule.report(Report(3 + trial, Family.SVM, 1, value - 0.3, is_drawn=True))
+    assert [rule.promote(always, eager=False) for _ in range(3)] == [0, 3, None]
+
+
 def test_an_ended_trial_is_not_promoted_but_compared_with():
     rule = Promotion(Fidelity())
     for trial, value in enumerate((0.9, 0.7, 0.6)):

@@ -61,7 +61,7 @@ def check_complete(run: Path, trials: int) -> None:
     for event in events:
         if isinstance(event, Measurement):
             asha.report(Report(event.trial, families[event.trial], event.fidelity, event.val_accuracy))
-    assert all((family, 1, True) in asha.rungs for family in set(families.values()))
+    assert all((family, 1, True, False) in asha.rungs for family in set(families.values()))
     assert sum(len(values) for rung, values in asha.rungs.items() if rung.level == 1) == trials
     states = study_states(run)
     assert len(states) == trials

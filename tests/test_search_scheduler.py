@@ -48,7 +48,7 @@ def test_rungs_keep_every_value_in_order_of_arrival(reports):
     for trial, (family, fidelity, value) in enumerate(reports):
         asha.report(Report(trial, family, fidelity, value))
     for key, recorded in asha.rungs.items():
-        assert recorded == [value for family, fidelity, value in reports if (family, fidelity, True) == key]
+        assert recorded == [value for family, fidelity, value in reports if (family, fidelity, True, False) == key]
 
 
 def test_a_slow_starter_is_compared_with_its_like():
@@ -56,6 +56,25 @@ def test_a_slow_starter_is_compared_with_its_like():
     for _ in range(9):
         asha.report(Report(0, Family.FOREST, 1, 0.6))
     assert asha.report(Report(0, Family.RESNET, 1, 0.4)) is GO_ON
+
+
+@pytest.mark.parametrize("rungs", ["family", "shared", "seconds"])
+@pytest.mark.parametrize(
+    "fields", [{"margin": 0}, {"scheduler": "median"}, {"scheduler": "hyperband", "margin": 0}], ids=str
+)
+def test_a_trial_that_was_drawn_is_compared_with_its_like(fields, rungs):
+    plan = {"rungs": rungs, "first_seconds": 1, "budget": {"trials": 9}, **fields}
+    rule = build_scheduler(validate_plan(plan, "test"))
+    alike = [trial for trial in range(200) if not isinstance(rule, Hyperband) or rule.bracket(trial) == 0]
+
+    def verdicts(trials, values, is_drawn):
+        pairs = zip(trials, values, strict=True)
+        reports = [Report(trial, Family.SVM, 1, value, seconds=1.0, is_drawn=is_drawn) for trial, value in pairs]
+        return [rule.report(each) for each in reports]
+
+    assert verdicts(alike[:6], [0.7] * 6, is_drawn=False)[-1] is GO_ON
+    assert verdicts(alike[6:12], (0.6, 0.6, 0.6, 0.6, 0.6, 0.5), is_drawn=True)[-2:] == [GO_ON, END]
+    assert verdicts(alike[12:13], (0.6,), is_drawn=False) == [END]
 
 
 @pytest.mark.parametrize("rule", [Asha(Fidelity(), margin=0.2), MedianStopping(Fidelity())], ids=["asha", "median"])
@@ -94,6 +113,14 @@ def test_a_margin_is_not_learned_from_what_two_units_say():
     assert not any(foresight.is_known for foresight in asha._foresight.values())
 
 
+def test_those_that_were_drawn_and_the_others_learn_one_margin():
+    asha = Asha(Fidelity(), margin=Learned())
+    for trial, value in enumerate((0.9, 0.9, 0.8, 0.8)):
+        for fidelity in (1, 3):
+            assert asha.report(Report(trial, Family.SVM, fidelity, value, is_drawn=bool(trial % 2))) is GO_ON
+    assert asha.report(Report(4, Family.SVM, 1, 0.79, is_drawn=True)) is END, "the rung foretells without error"
+
+
 def test_full_fidelity_ends_a_trial_and_is_no_rung():
     asha = Asha(Fidelity())
     assert asha.report(Report(0, Family.SVM, 27, 0.9)) is END
@@ -109,7 +136,7 @@ def test_shared_rungs_compare_all_families():
     asha = Asha(Fidelity(), shared=True)
     assert asha.report(Report(0, Family.FOREST, 1, 0.6)) is GO_ON
     assert asha.report(Report(1, Family.RESNET, 1, 0.4)) is END
-    assert asha.rungs == {(None, 1, True): [0.6, 0.4]}
+    assert asha.rungs == {(None, 1, True, False): [0.6, 0.4]}
 
 
 def run_through(asha: Asha, pairs: list[tuple[float, float]]) -> list[Verdict]:
@@ -190,7 +217,7 @@ def test_a_trial_within_the_margin_of_the_bar_goes_on():
         GO_ON,
         END,
     ]
-    assert asha.rungs[Family.SVM, 1, True] == [0.7, 0.695, 0.685]
+    assert asha.rungs[Family.SVM, 1, True, False] == [0.7, 0.695, 0.685]
 
 
 def test_the_median_of_running_means_decides_once_four_trials_were_there():
@@ -198,7 +225,7 @@ def test_the_median_of_running_means_decides_once_four_trials_were_there():
     for trial, (first, second) in enumerate([(0.1, 0.3), (0.2, 0.4), (0.3, 0.5), (0.4, 0.6)]):
         assert rule.report(Report(trial, Family.SVM, 1, first)) is GO_ON
         assert rule.report(Report(trial, Family.SVM, 3, second)) is GO_ON
-    assert rule.rungs[Family.SVM, 3, True] == pytest.approx([0.2, 0.3, 0.4, 0.5])
+    assert rule.rungs[Family.SVM, 3, True, False] == pytest.approx([0.2, 0.3, 0.4, 0.5])
     assert rule.report(Report(4, Family.SVM, 1, 0.25)) is GO_ON  # the median is 0.25
     assert rule.report(Report(4, Family.SVM, 3, 0.34)) is END  # the median is 0.35
     assert rule.report(Report(5, Family.SVM, 1, 0.36)) is GO_ON
@@ -220,9 +247,9 @@ def test_rungs_in_seconds_record_a_trial_at_every_rung_it_passes():
     assert asha.report(Report(1, Family.FOREST, 1, 0.55, 16.0)) is END  # its like at 15 seconds had 0.6
     assert asha.report(Report(0, Family.SVM, 9, 0.61, 60.0)) is GO_ON  # between two rungs nobody is judged
     assert dict(asha.rungs) == {
-        (None, 5.0, True): [0.6, 0.55],
-        (None, 15.0, True): [0.6, 0.55],
-        (None, 45.0, True): [0.6],
+        (None, 5.0, True, False): [0.6, 0.55],
+        (None, 15.0, True, False): [0.6, 0.55],
+        (None, 45.0, True, False): [0.6],
     }
 
 
@@ -230,7 +257,7 @@ def test_rungs_in_seconds_record_a_trial_at_every_rung_it_passes():
 def test_rungs_in_seconds_know_of_what_a_trial_passed_on_its_way_to_the_end(kind):
     rule = kind(Fidelity(), shared=True, first_seconds=5.0)
     assert rule.report(Report(0, Family.SVM, 27, 0.8, 36.0)) is END
-    assert dict(rule.rungs) == {(None, 5.0, True): [0.8], (None, 15.0, True): [0.8]}
+    assert dict(rule.rungs) == {(None, 5.0, True, False): [0.8], (None, 15.0, True, False): [0.8]}
     assert not rule.paused
 
 
