@@ -55,7 +55,7 @@ class TrialRecord:
         val_log_loss: In nats.
         seconds: Seconds spent in all up to that rung.
         seed: Seed of its learner.
-        is_drawn: Whether a sampler that otherwise learns drew all but its family at random.
+        is_drawn: Whether TPE, which otherwise learns, drew all of it, or all but its family, at random.
         reason: Why it failed, or was stopped by the end of the search; empty otherwise.
         measurements: One for each rung it reached, lowest first.
     """

@@ -63,7 +63,7 @@ class TrialStart(_TrialEvent):
     """A trial was chosen.
 
     Attributes:
-        is_drawn: Whether a sampler that otherwise learns drew all but its family at random.
+        is_drawn: Whether TPE, which otherwise learns, drew all of it, or all but its family, at random.
     """
 
     kind: Literal["trial"] = "trial"

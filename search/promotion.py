@@ -7,7 +7,7 @@ from search.foresight import most_going_on
 from search.scheduler import Asha, Learned, Report, Rung, Verdict
 from spaces.fidelity import Fidelity
 
-# So many trials of each rung, besides those that deserve to go on, wait for their chance.
+# So many trials of each kind at each rung, besides those that deserve to go on, wait for their chance.
 MOST_WAITING = 10
 
 
@@ -20,8 +20,8 @@ class Promotion(Asha):
     that is passed over has its chance later.
 
     Ours does not let all wait for it, since each costs a checkpoint: of those that do not deserve to go on the best
-    `MOST_WAITING` of each rung do, once its margin is known. With a fixed margin the next one would be taken up only if
-    eta times as many more arrived, all worse.
+    `MOST_WAITING` of each kind at each rung do, once its margin is known. With a fixed margin the next one would be
+    taken up only if eta times as many more arrived, all worse.
     """
 
     def __init__(
@@ -39,8 +39,9 @@ class Promotion(Asha):
         return super().report(report)
 
     def _judge(self, trial: int, rung: Rung, value: float) -> Verdict:
-        self.rungs[rung].append(value)
+        self._record(rung, value)
         self._entries[rung].append((value, trial))
+        self._entries[rung.whole].append((value, trial))
         self._paused[trial] = rung
         self._passed[trial].append((rung, value))
         return Verdict.PAUSE
@@ -72,24 +73,35 @@ class Promotion(Asha):
     @property
     def passed_over(self) -> frozenset[int]:
         found: list[int] = []
-        for rung, entries in self._ranked():
+        for rung in self._kinds:
             if isinstance(self._margin, Learned) and not self._foresight[rung.whole].is_settled:
                 continue  # whom the margin will spare is not known yet
-            behind = [trial for _, trial in entries[self._deserving(rung, entries, eager=False) :]]
-            waiting = [trial for trial in behind if self._paused.get(trial) == rung]
-            found += waiting[MOST_WAITING:]
+            good = self._good(rung, eager=False)
+            waiting = [trial for _, trial in self._ranked(rung) if self._paused.get(trial) == rung]
+            found += [trial for trial in waiting if trial not in good][MOST_WAITING:]
         return frozenset(found)
+
+    @property
+    def _kinds(self) -> list[Rung]:
+        """The rungs that are not whole, but of those that were drawn, or of those that were not."""
+        return [rung for rung in self._entries if rung.is_drawn is not None]
 
     def _promotable(self, eager: bool) -> Iterator[int]:
         """Trials that deserve to go on: those within the constraints first, highest rung first, best value first."""
         chosen: list[tuple[bool, float, float, int]] = []
-        for rung, entries in self._ranked():
-            # Eager is who wants some to reach full fidelity, and the lost ones cannot.
-            able = [entry for entry in entries if not (eager and entry[1] in self._lost)]
-            good = able[: self._deserving(rung, entries, eager)]
-            waiting = [(value, trial) for value, trial in good if self._paused.get(trial) == rung]
+        for rung in self._kinds:
+            good = self._good(rung, eager)
+            waiting = [(value, trial) for trial, value in good.items() if self._paused.get(trial) == rung]
             chosen += [(not rung.is_within, -rung.level, -value, trial) for value, trial in waiting]
         yield from (trial for *_, trial in sorted(chosen))
+
+    def _good(self, rung: Rung, eager: bool) -> dict[int, float]:
+        """Trials that deserve to go on at `rung`, or while there are too few for a best third at the whole one."""
+        place = rung if len(self._entries[rung]) >= self._scale.eta else rung.whole
+        entries = self._ranked(place)
+        # Eager is who wants some to reach full fidelity, and the lost ones cannot.
+        able = [entry for entry in entries if not (eager and entry[1] in self._lost)]
+        return {trial: value for value, trial in able[: self._deserving(place, entries, eager)]}
 
     def _deserving(self, rung: Rung, entries: Sequence[tuple[float, int]], eager: bool) -> int:
         """How many of `entries`, best first, are among the best 1/eta or behind them by no more than the margin."""
@@ -102,7 +114,6 @@ class Promotion(Asha):
         is_learned = isinstance(self._margin, Learned)
         return max(quota, min(spared, most_going_on(len(entries)))) if is_learned else spared
 
-    def _ranked(self) -> Iterator[tuple[Rung, list[tuple[float, int]]]]:
-        """What was recorded at each rung, value and trial, best first."""
-        for rung, entries in self._entries.items():
-            yield rung, sorted(entries, key=lambda entry: (-entry[0], entry[1]))
+    def _ranked(self, rung: Rung) -> list[tuple[float, int]]:
+        """What was recorded at `rung`, value and trial, best first."""
+        return sorted(self._entries[rung], key=lambda entry: (-entry[0], entry[1]))

@@ -1,13 +1,14 @@
 """The interface of schedulers, which say what goes on at a rung, and ASHA.
 
 Rungs are kept for each family by itself, so that a slow starter is compared with its like, or are shared by all; they
-lie at fidelities, or at seconds spent. A resume rebuilds a scheduler by telling it of all measurements again, in their
-order.
+lie at fidelities, or at seconds spent. Trials that were drawn at random where others are suggested by what was learned
+are compared among themselves, and so are the others, as soon as there are some of the kind. A resume rebuilds a
+scheduler by telling it of all measurements again, in their order.
 """
 
 import math
 from abc import ABC, abstractmethod
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import NamedTuple
@@ -34,7 +35,7 @@ class Rung(NamedTuple):
 
     @property
     def whole(self) -> "Rung":
-        """The rung of those that were drawn and those that were not."""
+        """This rung for those that were drawn and those that were not."""
         return self._replace(is_drawn=None)
 
 
@@ -49,7 +50,7 @@ class Report(NamedTuple):
         seconds: Seconds the trial has spent in all, waits for shared work left out.
         left: Seconds that the search has left.
         is_within: Whether the trial keeps the constraints; it is compared only with those of which that is as true.
-        is_drawn: Whether it was drawn at random where others are suggested by what was learned; likewise.
+        is_drawn: Whether it was drawn at random where others are suggested by what was learned.
     """
 
     trial: int
@@ -137,7 +138,7 @@ class RungScheduler(Scheduler):
     """A scheduler that compares each measurement with the others at its rung.
 
     Attributes:
-        rungs: What the rule compares with at each rung, in order of arrival.
+        rungs: What the rule compares with at each rung, in order of arrival: that of each kind, and the whole one.
     """
 
     def __init__(self, scale: Fidelity, shared: bool = False, first_seconds: float | None = None) -> None:
@@ -178,6 +179,15 @@ class RungScheduler(Scheduler):
         self._next_seconds[report.trial] = level
         return passed
 
+    def _record(self, rung: Rung, value: float) -> None:
+        self.rungs[rung].append(value)
+        self.rungs[rung.whole].append(value)
+
+    def _others(self, rung: Rung, least: int) -> list[float]:
+        """What a trial that arrives at `rung` is compared with: its kind, or all if fewer than `least` of it came."""
+        kind = self.rungs[rung]
+        return kind if len(kind) >= least else self.rungs[rung.whole]
+
     @abstractmethod
     def _judge(self, trial: int, rung: Rung, value: float) -> Verdict:
         """What becomes of `trial` with `value` at `rung`; adds to the rung what later trials are compared with."""
@@ -209,7 +219,6 @@ class Asha(RungScheduler):
         super().__init__(scale, shared, first_seconds)
         self._margin = margin
         self._foresight: defaultdict[Rung, Foresight] = defaultdict(Foresight)  # of whole rungs
-        self._arrived = Counter[Rung]()  # at whole rungs
         self._passed: defaultdict[int, list[tuple[Rung, float]]] = defaultdict(list)
         self._may_learn = True
 
@@ -224,17 +233,16 @@ class Asha(RungScheduler):
         return super().report(report)
 
     def _judge(self, trial: int, rung: Rung, value: float) -> Verdict:
-        others = self.rungs[rung]
-        keep = self._spares(value, others, rung)
-        others.append(value)
-        self._arrived[rung.whole] += 1
+        # Fewer have no best third.
+        keep = self._spares(value, self._others(rung, least=self._scale.eta - 1), rung)
+        self._record(rung, value)
         if keep:
             self._passed[trial].append((rung, value))
         return Verdict.GO_ON if keep else Verdict.END
 
     def _spares(self, value: float, others: Sequence[float], rung: Rung) -> bool:
         is_learned = isinstance(self._margin, Learned)
-        if is_learned and self._arrived[rung.whole] < NEEDS and self._may_learn:
+        if is_learned and len(self.rungs[rung.whole]) < NEEDS and self._may_learn:
             return True
         better = sum(other > value for other in others)
         is_among_most = not is_learned or better < most_going_on(len(others) + 1)

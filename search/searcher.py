@@ -47,7 +47,7 @@ class Suggestion(NamedTuple):
     Attributes:
         trial: Its number.
         config: Its config.
-        is_drawn: Whether TPE, which learns, drew all but its family at random.
+        is_drawn: Whether TPE, which otherwise learns, drew all of it, or all but its family, at random.
     """
 
     trial: int

@@ -64,10 +64,10 @@ class MedianStopping(RungScheduler):
         self._curves: defaultdict[tuple[int, bool], list[float]] = defaultdict(list)
 
     def _judge(self, trial: int, rung: Rung, value: float) -> Verdict:
-        curve, others = self._curves[trial, rung.is_within], self.rungs[rung]
+        curve, others = self._curves[trial, rung.is_within], self._others(rung, least=MEDIAN_NEEDS)
         curve.append(value)
         keep = len(others) < MEDIAN_NEEDS or max(curve) >= median(others)
-        others.append(fmean(curve))
+        self._record(rung, fmean(curve))
         return Verdict.GO_ON if keep else Verdict.END
 
 

@@ -80,7 +80,7 @@ class WindowedTPE(BaseSampler):
         fresh = [each for each in fresh if each.state in _ENDED]
         self._grouped.update(each.number for each in fresh)
         space = self._tpe.infer_relative_search_space(_part(study, fresh), trial)
-        if self._is_drawn(trial.number):
+        if self._is_of_share(trial.number):
             return {name: each for name, each in space.items() if name == _FAMILY}
         return space
 
@@ -99,7 +99,7 @@ class WindowedTPE(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        if self._is_starting_up(study) or (self._is_drawn(trial.number) and param_name != _FAMILY):
+        if self._is_starting_up(study) or (self._is_of_share(trial.number) and param_name != _FAMILY):
             return self._random.sample_independent(study, trial, param_name, param_distribution)
         return self._tpe.sample_independent(self._seen(study, trial), trial, param_name, param_distribution)
 
@@ -114,10 +114,11 @@ class WindowedTPE(BaseSampler):
         self._random.reseed_rng()
 
     def draws(self, study: Study, number: int) -> bool:
-        """Whether it draws what is not given of trial `number` of `study`, but for the family, at random."""
-        return self._is_starting_up(study) or self._is_drawn(number)
+        """Whether what is not given of trial `number` of `study` is drawn at random, all but perhaps the family."""
+        return self._is_starting_up(study) or self._is_of_share(number)
 
-    def _is_drawn(self, number: int) -> bool:
+    def _is_of_share(self, number: int) -> bool:
+        """Whether trial `number` is one of the `RANDOM_SHARE`: the same whenever it is asked."""
         return random.Random(f"drawn {self._seed} {number}").random() < RANDOM_SHARE  # noqa: S311 (no secret)
 
     def _is_starting_up(self, study: Study) -> bool:

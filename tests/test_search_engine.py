@@ -20,12 +20,12 @@ from spaces.family import Family
 
 
 def test_a_whole_search(tmp_path):
-    run = Run(tmp_path, make_plan(trials=24))
+    run = Run(tmp_path, make_plan())
     engine = run.session()
     run_to_end(engine)
     assert engine.is_exhausted
     assert not engine.running
-    assert len(engine.trials) == 24
+    assert len(engine.trials) == 12
     statuses = {record.status for record in engine.trials.values()}
     assert statuses == {Status.FINISHED, Status.STOPPED}
     finished = [record for record in engine.trials.values() if record.status is Status.FINISHED]
@@ -124,7 +124,7 @@ def test_a_repeated_report_counts_once(tmp_path):
 
 
 def test_a_report_of_an_ended_trial_does_not_revive_it(tmp_path):
-    run = Run(tmp_path, make_plan(trials=24))
+    run = Run(tmp_path, make_plan())
     engine = run.session()
     run_to_end(engine)
     events = len(run.events)

@@ -92,6 +92,15 @@ def test_those_that_were_drawn_have_their_own_best_third():
     assert [rule.promote(always, eager=False) for _ in range(3)] == [0, 3, None]
 
 
+def test_while_a_kind_has_no_third_its_trials_must_be_among_the_best_of_all():
+    rule = Promotion(Fidelity())
+    rule.report(Report(0, Family.SVM, 1, 0.9))
+    rule.report(Report(1, Family.SVM, 1, 0.2, is_drawn=True))
+    assert rule.deserving(eager=True) == {0}, "one at each rung, not one of each kind"
+    rule.report(Report(2, Family.SVM, 1, 0.95, is_drawn=True))
+    assert rule.deserving(eager=False) == {2}
+
+
 def test_an_ended_trial_is_not_promoted_but_compared_with():
     rule = Promotion(Fidelity())
     for trial, value in enumerate((0.9, 0.7, 0.6)):

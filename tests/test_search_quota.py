@@ -60,6 +60,7 @@ class Trials:
             val_macro_f1=accuracy,
             val_log_loss=1.0,
             seconds=1.0,
+            is_drawn=False,
             seed=0,
             reason="",
             measurements=(measurement(trial, fidelity, accuracy),) if fidelity else (),

@@ -208,14 +208,17 @@ def test_paused_trials_are_taken_up_from_their_checkpoints(fertune: CommandLine)
     check_complete(run, 9)
     reached: dict[int, list[int]] = {}
     at: dict[int, dict[int, float]] = {1: {}, 3: {}, 9: {}, 27: {}}
+    taken: dict[int, int] = {}  # up from this rung
     for event in read_events(run / "measurements.jsonl"):
         if isinstance(event, Measurement):
             reached.setdefault(event.trial, []).append(event.fidelity)
             at[event.fidelity][event.trial] = event.val_accuracy
         elif isinstance(event, TrialTakenUp):
-            there = at[reached[event.trial][-1]]
-            better = sum(value > there[event.trial] for value in there.values())
-            assert 3 * better < 2 * len(there), "it was of the worst third of those that had come so far"
+            rung = reached[event.trial][-1]
+            better = [trial for trial, value in at[rung].items() if value > at[rung][event.trial]]
+            assert 3 * len(better) < 2 * len(at[rung]), "it was of the worst third of those that had come so far"
+            assert all(taken.get(trial, 0) >= rung for trial in better), "a better one waits"
+            taken[event.trial] = rung
     assert max(map(len, reached.values())) == 4
     assert min(map(len, reached.values())) == 1, "not even the worst stays where it was"
     assert all(fidelities == [1, 3, 9, 27][: len(fidelities)] for fidelities in reached.values())

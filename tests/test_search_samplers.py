@@ -315,5 +315,5 @@ def test_which_idle_family_is_chosen_says_nothing_of_whether_the_rest_is_drawn()
     families = (Family.SVM, Family.FOREST)
     drawn: dict[Family, list[bool]] = {family: [] for family in families}
     for number in range(400):
-        drawn[searcher._preferred(families, number)].append(searcher._sampler._is_drawn(number))
+        drawn[searcher._preferred(families, number)].append(searcher._sampler._is_of_share(number))
     assert [0.25 < statistics.fmean(drawn[family]) < 0.42 for family in families] == [True, True]

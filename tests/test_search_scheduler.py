@@ -42,13 +42,19 @@ def test_a_better_value_is_never_stopped_where_a_worse_one_would_go_on(others, e
         assert goes_on(high, others, eta) or not goes_on(low, others, eta)
 
 
-@given(st.lists(st.tuples(st.sampled_from(Family), st.sampled_from([1, 3, 9]), values), max_size=100))
+def recorded(rule):
+    """What was recorded at each whole rung."""
+    return {rung[:3]: recorded for rung, recorded in rule.rungs.items() if rung.is_drawn is None}
+
+
+@given(st.lists(st.tuples(st.sampled_from(Family), st.sampled_from([1, 3, 9]), st.booleans(), values), max_size=100))
 def test_rungs_keep_every_value_in_order_of_arrival(reports):
     asha = Asha(Fidelity())
-    for trial, (family, fidelity, value) in enumerate(reports):
-        asha.report(Report(trial, family, fidelity, value))
-    for key, recorded in asha.rungs.items():
-        assert recorded == [value for family, fidelity, value in reports if (family, fidelity, True, False) == key]
+    for trial, (family, fidelity, is_drawn, value) in enumerate(reports):
+        asha.report(Report(trial, family, fidelity, value, is_drawn=is_drawn))
+    for rung, values in asha.rungs.items():
+        there = [(*each, value) for *each, value in reports if each[:2] == [rung.family, rung.level]]
+        assert values == [value for *_, is_drawn, value in there if rung.is_drawn in (None, is_drawn)]
 
 
 def test_a_slow_starter_is_compared_with_its_like():
@@ -114,11 +120,30 @@ def test_a_margin_is_not_learned_from_what_two_units_say():
 
 
 def test_those_that_were_drawn_and_the_others_learn_one_margin():
+    verdicts = []
+    for later in ((0.9, 0.89, 0.8, 0.79), (0.8, 0.8, 0.9, 0.9)):  # the rung foretells it without error, and not at all
+        asha = Asha(Fidelity(), margin=Learned())
+        for fidelity, values in ((1, (0.9, 0.89, 0.8, 0.79)), (3, later)):
+            for trial, value in enumerate(values):
+                assert asha.report(Report(trial, Family.SVM, fidelity, value, is_drawn=trial % 2 > 0)) is GO_ON
+        verdicts.append(asha.report(Report(4, Family.SVM, 1, 0.85, is_drawn=True)))
+    assert verdicts == [END, GO_ON]
+
+
+@pytest.mark.parametrize("rule", [Asha(Fidelity()), Asha(Fidelity(), margin=Learned()), MedianStopping(Fidelity())])
+def test_the_first_ones_of_a_kind_are_compared_with_all(rule):
+    """A kind of which fewer have come has no best third, and a search of few trials none to spare."""
+    for trial in range(6):
+        assert rule.report(Report(trial, Family.SVM, 1, 0.7)) is GO_ON
+    for trial in range(6, 8):
+        assert rule.report(Report(trial, Family.SVM, 1, 0.3, 100.0, left=100.0, is_drawn=True)) is END
+    assert rule.report(Report(8, Family.SVM, 1, 0.7, is_drawn=True)) is GO_ON
+
+
+def test_a_dear_first_one_of_a_kind_must_be_good_where_time_is_short():
     asha = Asha(Fidelity(), margin=Learned())
-    for trial, value in enumerate((0.9, 0.9, 0.8, 0.8)):
-        for fidelity in (1, 3):
-            assert asha.report(Report(trial, Family.SVM, fidelity, value, is_drawn=bool(trial % 2))) is GO_ON
-    assert asha.report(Report(4, Family.SVM, 1, 0.79, is_drawn=True)) is END, "the rung foretells without error"
+    assert asha.report(Report(0, Family.SVM, 1, 0.7, 1.0, left=100.0)) is GO_ON
+    assert asha.report(Report(1, Family.SVM, 1, 0.3, 100.0, left=100.0, is_drawn=True)) is END
 
 
 def test_full_fidelity_ends_a_trial_and_is_no_rung():
@@ -136,7 +161,7 @@ def test_shared_rungs_compare_all_families():
     asha = Asha(Fidelity(), shared=True)
     assert asha.report(Report(0, Family.FOREST, 1, 0.6)) is GO_ON
     assert asha.report(Report(1, Family.RESNET, 1, 0.4)) is END
-    assert asha.rungs == {(None, 1, True, False): [0.6, 0.4]}
+    assert recorded(asha) == {(None, 1, True): [0.6, 0.4]}
 
 
 def run_through(asha: Asha, pairs: list[tuple[float, float]]) -> list[Verdict]:
@@ -246,10 +271,10 @@ def test_rungs_in_seconds_record_a_trial_at_every_rung_it_passes():
     assert asha.report(Report(0, Family.SVM, 3, 0.6, 50.0)) is GO_ON
     assert asha.report(Report(1, Family.FOREST, 1, 0.55, 16.0)) is END  # its like at 15 seconds had 0.6
     assert asha.report(Report(0, Family.SVM, 9, 0.61, 60.0)) is GO_ON  # between two rungs nobody is judged
-    assert dict(asha.rungs) == {
-        (None, 5.0, True, False): [0.6, 0.55],
-        (None, 15.0, True, False): [0.6, 0.55],
-        (None, 45.0, True, False): [0.6],
+    assert recorded(asha) == {
+        (None, 5.0, True): [0.6, 0.55],
+        (None, 15.0, True): [0.6, 0.55],
+        (None, 45.0, True): [0.6],
     }
 
 
@@ -257,7 +282,7 @@ def test_rungs_in_seconds_record_a_trial_at_every_rung_it_passes():
 def test_rungs_in_seconds_know_of_what_a_trial_passed_on_its_way_to_the_end(kind):
     rule = kind(Fidelity(), shared=True, first_seconds=5.0)
     assert rule.report(Report(0, Family.SVM, 27, 0.8, 36.0)) is END
-    assert dict(rule.rungs) == {(None, 5.0, True, False): [0.8], (None, 15.0, True, False): [0.8]}
+    assert recorded(rule) == {(None, 5.0, True): [0.8], (None, 15.0, True): [0.8]}
     assert not rule.paused
 
 
