@@ -73,7 +73,7 @@ class Plan(Section):
         rungs: Whom a trial is compared with: its own `family`, so that slow starters live, or all (`shared`), so that
             a weak family gets no share by right, or all that have spent as many `seconds`, set-up included, so that a
             dear trial must be worth its cost. Unused by the scheduler `none`. In each case trials that `tpe` drew at
-            random are compared among themselves.
+            random are compared among themselves, as soon as there are a few.
         first_seconds: Where the first of the rungs in seconds lies; the next ones follow by the factor eta.
         margin: How far below the bar of `asha` or `hyperband`, in the objective, a trial may be and still go on, since
             measurements are noisy and early ones say little. `learned` takes it for each rung from the trials that went

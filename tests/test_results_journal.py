@@ -100,6 +100,13 @@ def test_a_missing_file_has_no_events(tmp_path):
     assert read_events(tmp_path / "measurements.jsonl") == []
 
 
+def test_a_trial_of_an_older_version_was_not_drawn(tmp_path):
+    path = tmp_path / "measurements.jsonl"
+    path.write_text('{"kind":"trial","trial":0,"time":1.0,"family":"svm","config":{"C":1.0},"seed":0}\n')
+    assert read_events(path) == EVENTS[:1]
+    assert not read_events(path)[0].is_drawn
+
+
 def test_a_garbled_last_line_is_ignored_and_overwritten(tmp_path):
     path = tmp_path / "measurements.jsonl"
     write(path, EVENTS)

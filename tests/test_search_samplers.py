@@ -308,6 +308,8 @@ def test_where_a_gpu_is_idle_a_family_that_uses_it_comes_next(tmp_path):
         assert families.count(Family.RESNET) == 1
         assert len(families) == 4
         fail(engine, live.pop(0))
+    networks = [record for record in engine.trials.values() if record.family == Family.RESNET]
+    assert {record.is_drawn for record in networks[1:]} == {True, False}
 
 
 def test_which_idle_family_is_chosen_says_nothing_of_whether_the_rest_is_drawn():
