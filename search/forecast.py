@@ -1,7 +1,7 @@
 """What a search would take and cost, simulated: each trial costs what probes of its family did.
 
 How long a trial goes on depends on how it compares with others, which nobody knows before; accuracies are made up, and
-suggestions random, all of one kind.
+suggestions random, but for those of a grid, and all of one kind.
 """
 
 import math

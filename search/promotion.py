@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 from search.foresight import most_going_on
-from search.scheduler import Asha, Learned, Report, Rung, Verdict
+from search.scheduler import Asha, Learned, Report, Rung, Verdict, at
 from spaces.fidelity import Fidelity
 
 # So many trials of each kind at each rung, besides those that deserve to go on, wait for their chance.
@@ -39,11 +39,10 @@ class Promotion(Asha):
         return super().report(report)
 
     def _judge(self, trial: int, rung: Rung, value: float) -> Verdict:
-        self._record(rung, value)
+        self.rungs[rung].append(value)
         self._entries[rung].append((value, trial))
-        self._entries[rung.whole].append((value, trial))
         self._paused[trial] = rung
-        self._passed[trial].append((rung, value))
+        self._passed[trial].append((rung.whole, value))
         return Verdict.PAUSE
 
     def promote(self, can_run: Callable[[int], bool], eager: bool) -> int | None:
@@ -73,7 +72,7 @@ class Promotion(Asha):
     @property
     def passed_over(self) -> frozenset[int]:
         found: list[int] = []
-        for rung in self._kinds:
+        for rung in self._entries:
             if isinstance(self._margin, Learned) and not self._foresight[rung.whole].is_settled:
                 continue  # whom the margin will spare is not known yet
             good = self._good(rung, eager=False)
@@ -81,15 +80,10 @@ class Promotion(Asha):
             found += [trial for trial in waiting if trial not in good][MOST_WAITING:]
         return frozenset(found)
 
-    @property
-    def _kinds(self) -> list[Rung]:
-        """The rungs that are not whole, but of those that were drawn, or of those that were not."""
-        return [rung for rung in self._entries if rung.is_drawn is not None]
-
     def _promotable(self, eager: bool) -> Iterator[int]:
         """Trials that deserve to go on: those within the constraints first, highest rung first, best value first."""
         chosen: list[tuple[bool, float, float, int]] = []
-        for rung in self._kinds:
+        for rung in self._entries:
             good = self._good(rung, eager)
             waiting = [(value, trial) for trial, value in good.items() if self._paused.get(trial) == rung]
             chosen += [(not rung.is_within, -rung.level, -value, trial) for value, trial in waiting]
@@ -116,4 +110,4 @@ class Promotion(Asha):
 
     def _ranked(self, rung: Rung) -> list[tuple[float, int]]:
         """What was recorded at `rung`, value and trial, best first."""
-        return sorted(self._entries[rung], key=lambda entry: (-entry[0], entry[1]))
+        return sorted(at(rung, self._entries), key=lambda entry: (-entry[0], entry[1]))

@@ -9,13 +9,15 @@ scheduler by telling it of all measurements again, in their order.
 import math
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from search.foresight import NEEDS, Foresight, most_going_on
 from spaces.family import Family
 from spaces.fidelity import Fidelity
+
+T = TypeVar("T")
 
 
 class Rung(NamedTuple):
@@ -37,6 +39,12 @@ class Rung(NamedTuple):
     def whole(self) -> "Rung":
         """This rung for those that were drawn and those that were not."""
         return self._replace(is_drawn=None)
+
+
+def at(rung: Rung, kept: Mapping[Rung, Sequence[T]]) -> list[T]:
+    """What is `kept` of each kind at `rung`: of both if it is a whole one."""
+    kinds = (False, True) if rung.is_drawn is None else (rung.is_drawn,)
+    return [each for kind in kinds for each in kept.get(rung._replace(is_drawn=kind), ())]
 
 
 class Report(NamedTuple):
@@ -138,7 +146,7 @@ class RungScheduler(Scheduler):
     """A scheduler that compares each measurement with the others at its rung.
 
     Attributes:
-        rungs: What the rule compares with at each rung, in order of arrival: that of each kind, and the whole one.
+        rungs: What the rule compares with at each rung, of each kind by itself, in order of arrival.
     """
 
     def __init__(self, scale: Fidelity, shared: bool = False, first_seconds: float | None = None) -> None:
@@ -179,14 +187,10 @@ class RungScheduler(Scheduler):
         self._next_seconds[report.trial] = level
         return passed
 
-    def _record(self, rung: Rung, value: float) -> None:
-        self.rungs[rung].append(value)
-        self.rungs[rung.whole].append(value)
-
     def _others(self, rung: Rung, least: int) -> list[float]:
         """What a trial that arrives at `rung` is compared with: its kind, or all if fewer than `least` of it came."""
-        kind = self.rungs[rung]
-        return kind if len(kind) >= least else self.rungs[rung.whole]
+        kind = at(rung, self.rungs)
+        return kind if len(kind) >= least else at(rung.whole, self.rungs)
 
     @abstractmethod
     def _judge(self, trial: int, rung: Rung, value: float) -> Verdict:
@@ -225,9 +229,9 @@ class Asha(RungScheduler):
     def report(self, report: Report) -> Verdict:
         for rung, earlier in self._passed.pop(report.trial, []):
             if rung.is_within is report.is_within:
-                self._foresight[rung.whole].add(earlier, report.value)
+                self._foresight[rung].add(earlier, report.value)
             else:  # they are of different units
-                self._foresight[rung.whole].pass_by()
+                self._foresight[rung].pass_by()
         seconds_to_next = (self._scale.eta ** GROWTH[report.family] - 1) * report.seconds
         self._may_learn = seconds_to_next <= LEARNING_SHARE * report.left
         return super().report(report)
@@ -235,14 +239,14 @@ class Asha(RungScheduler):
     def _judge(self, trial: int, rung: Rung, value: float) -> Verdict:
         # Fewer have no best third.
         keep = self._spares(value, self._others(rung, least=self._scale.eta - 1), rung)
-        self._record(rung, value)
+        self.rungs[rung].append(value)
         if keep:
-            self._passed[trial].append((rung, value))
+            self._passed[trial].append((rung.whole, value))
         return Verdict.GO_ON if keep else Verdict.END
 
     def _spares(self, value: float, others: Sequence[float], rung: Rung) -> bool:
         is_learned = isinstance(self._margin, Learned)
-        if is_learned and len(self.rungs[rung.whole]) < NEEDS and self._may_learn:
+        if is_learned and len(at(rung.whole, self.rungs)) < NEEDS and self._may_learn:
             return True
         better = sum(other > value for other in others)
         is_among_most = not is_learned or better < most_going_on(len(others) + 1)

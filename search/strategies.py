@@ -56,7 +56,8 @@ class MedianStopping(RungScheduler):
 
     Golovin et al., "Google Vizier: A Service for Black-Box Optimization", KDD 2017, section 3.2.1: a trial stops if its
     best value so far is below the median of the means that earlier trials had over their rungs up to this one. Ours
-    counts every trial that was at the rung, stopped ones too, and waits until `MEDIAN_NEEDS` were.
+    counts every trial that was at the rung, stopped ones too, and waits until `MEDIAN_NEEDS` were; while fewer of its
+    kind were, a trial is compared with all.
     """
 
     def __init__(self, scale: Fidelity, shared: bool = False, first_seconds: float | None = None) -> None:
@@ -67,7 +68,7 @@ class MedianStopping(RungScheduler):
         curve, others = self._curves[trial, rung.is_within], self._others(rung, least=MEDIAN_NEEDS)
         curve.append(value)
         keep = len(others) < MEDIAN_NEEDS or max(curve) >= median(others)
-        self._record(rung, fmean(curve))
+        self.rungs[rung].append(fmean(curve))
         return Verdict.GO_ON if keep else Verdict.END
 
 

@@ -118,11 +118,12 @@ def test_of_those_that_do_not_deserve_to_go_on_the_best_few_wait():
     for trial in range(count):
         rule.report(Report(trial, Family.SVM, 1, trial / count))
         rule.report(Report(count + trial, Family.FOREST, 1, 0.5))
+        rule.report(Report(2 * count + trial, Family.SVM, 1, trial / count, is_drawn=True))
         assert not rule.passed_over or trial >= MOST_WAITING
     best = set(range(count - MOST_WAITING, count))  # the best third
     waiting = set(range(count - 2 * MOST_WAITING, count - MOST_WAITING))
     assert {trial for trial in rule.paused - rule.passed_over if trial < count} == best | waiting
-    assert len(rule.paused - rule.passed_over) == 2 * len(best | waiting)  # each family has its own
+    assert len(rule.paused - rule.passed_over) == 3 * len(best | waiting)  # each family and each kind has its own
     for trial in rule.passed_over:
         rule.leave(trial)
     assert not rule.passed_over

@@ -42,19 +42,14 @@ def test_a_better_value_is_never_stopped_where_a_worse_one_would_go_on(others, e
         assert goes_on(high, others, eta) or not goes_on(low, others, eta)
 
 
-def recorded(rule):
-    """What was recorded at each whole rung."""
-    return {rung[:3]: recorded for rung, recorded in rule.rungs.items() if rung.is_drawn is None}
-
-
 @given(st.lists(st.tuples(st.sampled_from(Family), st.sampled_from([1, 3, 9]), st.booleans(), values), max_size=100))
 def test_rungs_keep_every_value_in_order_of_arrival(reports):
     asha = Asha(Fidelity())
     for trial, (family, fidelity, is_drawn, value) in enumerate(reports):
         asha.report(Report(trial, family, fidelity, value, is_drawn=is_drawn))
-    for rung, values in asha.rungs.items():
-        there = [(*each, value) for *each, value in reports if each[:2] == [rung.family, rung.level]]
-        assert values == [value for *_, is_drawn, value in there if rung.is_drawn in (None, is_drawn)]
+    for rung, recorded in asha.rungs.items():
+        kind = (rung.family, rung.level, rung.is_drawn)
+        assert recorded == [value for *each, value in reports if tuple(each) == kind]
 
 
 def test_a_slow_starter_is_compared_with_its_like():
@@ -79,8 +74,8 @@ def test_a_trial_that_was_drawn_is_compared_with_its_like(fields, rungs):
         return [rule.report(each) for each in reports]
 
     assert verdicts(alike[:6], [0.7] * 6, is_drawn=False)[-1] is GO_ON
-    assert verdicts(alike[6:12], (0.6, 0.6, 0.6, 0.6, 0.6, 0.5), is_drawn=True)[-2:] == [GO_ON, END]
-    assert verdicts(alike[12:13], (0.6,), is_drawn=False) == [END]
+    assert verdicts(alike[6:24], [0.6] * 17 + [0.5], is_drawn=True)[-2:] == [GO_ON, END]
+    assert verdicts(alike[24:25], (0.6,), is_drawn=False) == [END], "among all it would be of the best"
 
 
 @pytest.mark.parametrize("rule", [Asha(Fidelity(), margin=0.2), MedianStopping(Fidelity())], ids=["asha", "median"])
@@ -130,14 +125,17 @@ def test_those_that_were_drawn_and_the_others_learn_one_margin():
     assert verdicts == [END, GO_ON]
 
 
-@pytest.mark.parametrize("rule", [Asha(Fidelity()), Asha(Fidelity(), margin=Learned()), MedianStopping(Fidelity())])
-def test_the_first_ones_of_a_kind_are_compared_with_all(rule):
+@pytest.mark.parametrize(
+    ("rule", "least"),
+    [(Asha(Fidelity()), 2), (Asha(Fidelity(), margin=Learned()), 2), (MedianStopping(Fidelity()), 4)],
+)
+def test_the_first_ones_of_a_kind_are_compared_with_all(rule, least):
     """A kind of which fewer have come has no best third, and a search of few trials none to spare."""
     for trial in range(6):
         assert rule.report(Report(trial, Family.SVM, 1, 0.7)) is GO_ON
-    for trial in range(6, 8):
-        assert rule.report(Report(trial, Family.SVM, 1, 0.3, 100.0, left=100.0, is_drawn=True)) is END
-    assert rule.report(Report(8, Family.SVM, 1, 0.7, is_drawn=True)) is GO_ON
+    for trial in range(6, 6 + least):
+        assert rule.report(Report(trial, Family.SVM, 1, 0.3, is_drawn=True)) is END
+    assert rule.report(Report(6 + least, Family.SVM, 1, 0.5, is_drawn=True)) is GO_ON
 
 
 def test_a_dear_first_one_of_a_kind_must_be_good_where_time_is_short():
@@ -161,7 +159,7 @@ def test_shared_rungs_compare_all_families():
     asha = Asha(Fidelity(), shared=True)
     assert asha.report(Report(0, Family.FOREST, 1, 0.6)) is GO_ON
     assert asha.report(Report(1, Family.RESNET, 1, 0.4)) is END
-    assert recorded(asha) == {(None, 1, True): [0.6, 0.4]}
+    assert asha.rungs == {(None, 1, True, False): [0.6, 0.4]}
 
 
 def run_through(asha: Asha, pairs: list[tuple[float, float]]) -> list[Verdict]:
@@ -271,10 +269,10 @@ def test_rungs_in_seconds_record_a_trial_at_every_rung_it_passes():
     assert asha.report(Report(0, Family.SVM, 3, 0.6, 50.0)) is GO_ON
     assert asha.report(Report(1, Family.FOREST, 1, 0.55, 16.0)) is END  # its like at 15 seconds had 0.6
     assert asha.report(Report(0, Family.SVM, 9, 0.61, 60.0)) is GO_ON  # between two rungs nobody is judged
-    assert recorded(asha) == {
-        (None, 5.0, True): [0.6, 0.55],
-        (None, 15.0, True): [0.6, 0.55],
-        (None, 45.0, True): [0.6],
+    assert asha.rungs == {
+        (None, 5.0, True, False): [0.6, 0.55],
+        (None, 15.0, True, False): [0.6, 0.55],
+        (None, 45.0, True, False): [0.6],
     }
 
 
@@ -282,7 +280,7 @@ def test_rungs_in_seconds_record_a_trial_at_every_rung_it_passes():
 def test_rungs_in_seconds_know_of_what_a_trial_passed_on_its_way_to_the_end(kind):
     rule = kind(Fidelity(), shared=True, first_seconds=5.0)
     assert rule.report(Report(0, Family.SVM, 27, 0.8, 36.0)) is END
-    assert recorded(rule) == {(None, 5.0, True): [0.8], (None, 15.0, True): [0.8]}
+    assert rule.rungs == {(None, 5.0, True, False): [0.8], (None, 15.0, True, False): [0.8]}
     assert not rule.paused
 
 
