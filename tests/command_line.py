@@ -77,8 +77,12 @@ class CommandLine:
                 found.append(command)
         return found
 
-    def wait_for_no_leftovers(self, seconds: float = 20) -> None:
-        """Give Ray's processes `seconds` to end."""
+    def wait_for_no_leftovers(self, seconds: float = 90) -> None:
+        """Give Ray's processes `seconds` to end.
+
+        Most are gone at once. If a driver was killed, and the head of its session went before Ray's agents noticed,
+        these try for a minute to tell it that their node died.
+        """
         wait_until(lambda: not self.leftovers(), seconds, lambda: f"still running: {self.leftovers()}")
 
 
