@@ -146,6 +146,15 @@ def time_to(curves: NDArray[np.float64], level: float, moments: NDArray[np.float
     return float(moments[reached.argmax()]) if reached.any() else float("nan")
 
 
+def reaches(curves: NDArray[np.float64], others: NDArray[np.float64], moments: NDArray[np.float64]) -> str:
+    """When `curves` come to the final median of `others`, and as what share of the time that these took to it."""
+    level = float(np.median(others[:, -1]))
+    taken, theirs = time_to(curves, level, moments), time_to(others, level, moments)
+    if np.isnan(taken):
+        return f"never reaches {level:.4f}, the final median (after {theirs:.0f} s) of"
+    return f"reaches {level:.4f} after {taken:.0f} s, {taken / theirs:.2f} of the time ({theirs:.0f} s) of"
+
+
 def show(name: str, curves: NDArray[np.float64]) -> None:
     low, middle, high = np.percentile(curves[:, -1], (25, 50, 75))
     parts = ", ".join(f"{np.median(curves[:, MOMENTS * part // 8 - 1]):.4f}" for part in (1, 2, 4))
@@ -213,9 +222,7 @@ def main() -> None:
     for name, each in found.items():
         if name not in OTHERS:
             for other in (STOCK, RANDOM):
-                taken = time_to(each, float(np.median(found[other][:, -1])), moments) / moments[-1]
-                when = "never" if np.isnan(taken) else f"in {taken:.2f} of its time"
-                print(f"{name} reaches the final median of {other} {when}")
+                print(f"{name} {reaches(each, found[other], moments)} {other}")
     if arguments.picture:
         picture(found, moments, arguments.picture)
 

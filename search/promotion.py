@@ -31,6 +31,7 @@ class Promotion(Asha):
         self._entries: defaultdict[Rung, list[tuple[float, int]]] = defaultdict(list)
         self._paused: dict[int, Rung] = {}
         self._complete = set[int]()
+        self._left: dict[int, Rung] = {}  # where those waited that ended in a pause
         self._lost = set[int]()
 
     def report(self, report: Report) -> Verdict:
@@ -59,7 +60,9 @@ class Promotion(Asha):
 
     def leave(self, trial: int) -> None:
         super().leave(trial)
-        if self._paused.pop(trial, None) is None and trial not in self._complete:
+        if trial in self._paused:
+            self._left[trial] = self._paused.pop(trial)
+        elif trial not in self._complete:
             self._lost.add(trial)  # it failed on its way to the next rung
 
     @property
@@ -93,8 +96,9 @@ class Promotion(Asha):
         """Trials that deserve to go on at `rung`, or while there are too few for a best third at the whole one."""
         place = rung if len(self._entries[rung]) >= self._scale.eta else rung.whole
         entries = self._ranked(place)
-        # Eager is who wants some to reach full fidelity, and the lost ones cannot.
-        able = [entry for entry in entries if not (eager and entry[1] in self._lost)]
+        # Eager is who wants some to reach full fidelity, and neither those that ended here can nor the lost ones.
+        gone = self._lost | {trial for trial, left in self._left.items() if left.whole == rung.whole} if eager else ()
+        able = [entry for entry in entries if entry[1] not in gone]
         return {trial: value for value, trial in able[: self._deserving(place, entries, eager)]}
 
     def _deserving(self, rung: Rung, entries: Sequence[tuple[float, int]], eager: bool) -> int:

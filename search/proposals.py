@@ -96,21 +96,19 @@ class FamilyStudies(Proposals):
         self._given: set[int] = set()
 
     def propose(self, number: int, families: Sequence[Family]) -> dict[str, Any]:
-        if len(families) == 1:
-            self._allocator.enqueue_trial({"family": str(families[0])})
-        chosen = self._allocator.ask()
-        family = Family(chosen.suggest_categorical("family", [str(each) for each in self._families]))
-        return self._begin(number, chosen, family)
+        return self._begin(number, {"family": str(families[0])} if len(families) == 1 else {})
 
     def add(self, number: int, values: dict[str, Any]) -> None:
-        self._allocator.enqueue_trial({"family": values["family"]})
-        chosen = self._allocator.ask()
-        family = Family(chosen.suggest_categorical("family", [str(each) for each in self._families]))
-        self._studies[family].enqueue_trial(values)
-        self._begin(number, chosen, family)
+        self._studies[Family(values["family"])].enqueue_trial(values)
+        self._begin(number, {"family": values["family"]})
         self._given.add(number)
 
-    def _begin(self, number: int, chosen: optuna.Trial, family: Family) -> dict[str, Any]:
+    def _begin(self, number: int, given: dict[str, str]) -> dict[str, Any]:
+        """Begin trial `number` of the family that is `given`, or of one that the allocator chooses."""
+        if given:
+            self._allocator.enqueue_trial(given)
+        chosen = self._allocator.ask()
+        family = Family(chosen.suggest_categorical("family", [str(each) for each in self._families]))
         study = self._studies[family]
         trial = study.ask()
         config = self._space.model_copy(update={"families": (family,)}).suggest(_WithoutFamily(trial, family))

@@ -102,13 +102,13 @@ class Searcher:
             if self._is_multiple
             else ["maximize"],
         )
-        if self._is_multiple:  # then the study has no place for a trial of which the order alone is known
-            earlier = [trial for trial in earlier if trial.place is None]
         begun = [config.family for config in known] + [str(trial.config["family"]) for trial in earlier]
         self._startup = _startup(plan, begun)
+        if self._is_multiple:  # then the study has no place for a trial of which the order alone is known
+            earlier = [trial for trial in earlier if trial.place is None]
         self._running: dict[int, optuna.Trial] = {}
         self._measured: dict[int, list[Measurement]] = {}
-        self._best: list[tuple[int, float, Family]] = []
+        self._best: list[tuple[bool, int, float, Family]] = []
         self._earlier = len(earlier)
         for trial in earlier:
             self._learn(trial)
@@ -193,7 +193,7 @@ class Searcher:
         values = self._final(measured[-1]) if status is Status.FINISHED else None
         self._study.tell(running, values, state=_STATES[status])
         reports = self._reports(measured)
-        self._note(Family(running.params["family"]), reports)
+        self._note(Family(running.params["family"]), reports, self._constraints(measured))
         if self._proposals is not None:
             self._proposals.tell(trial, _STATES[status], reports)
 
@@ -215,17 +215,18 @@ class Searcher:
             return {}
         return dict(zip(self._goals.constraints, self._goals.violations(measured[-1]), strict=True))
 
-    def _note(self, family: Family, reports: dict[int, float]) -> None:
+    def _note(self, family: Family, reports: dict[int, float], violations: dict[str, float]) -> None:
         if reports:
-            self._best.append((max(reports), reports[max(reports)], family))
+            is_within = all(violation <= 0 for violation in violations.values())
+            self._best.append((is_within, max(reports), reports[max(reports)], family))
 
     def _preferred(self, families: Sequence[Family], number: int) -> Family:
         """One of `families`, drawn by how many of the best tenth of all trials (at least ten) each of them has.
 
-        A random search draws each alike.
+        Trials that break a constraint come after those that break none. A random search draws each alike.
         """
-        best = sorted(self._best, key=lambda each: each[:2], reverse=True)[: max(10, len(self._best) // 10)]
-        counts = Counter(family for _, _, family in best if self._plan.sampler != "random")
+        best = sorted(self._best, key=lambda each: each[:3], reverse=True)[: max(10, len(self._best) // 10)]
+        counts = Counter(family for *_, family in best if self._plan.sampler != "random")
         source = random.Random(f"family {self._seed} {number}")  # noqa: S311 (no secret)
         return source.choices(list(families), [counts[family] + 1 for family in families])[0]
 
@@ -244,7 +245,7 @@ class Searcher:
                 constraints=trial.violations,
             )
         )
-        self._note(Family(fixed.params["family"]), trial.reports)
+        self._note(Family(fixed.params["family"]), trial.reports, trial.violations)
 
     def _teach(self, number: int, trial: EarlierTrial) -> None:
         """Tell the proposals, if there are any, of a trial of an earlier run."""
@@ -284,7 +285,7 @@ class Searcher:
                 constraints=self._constraints(record.measurements),
             )
         )
-        self._note(record.family, reports)
+        self._note(record.family, reports, self._constraints(record.measurements))
         if self._proposals is not None:
             self._proposals.add(number, parameters(config))
             self._proposals.tell(number, _STATES[record.status], reports)

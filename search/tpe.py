@@ -103,16 +103,6 @@ class WindowedTPE(BaseSampler):
             return self._random.sample_independent(study, trial, param_name, param_distribution)
         return self._tpe.sample_independent(self._seen(study, trial), trial, param_name, param_distribution)
 
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        self._tpe.before_trial(study, trial)
-
-    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        self._tpe.after_trial(study, trial, state, values)
-
-    def reseed_rng(self) -> None:
-        self._tpe.reseed_rng()
-        self._random.reseed_rng()
-
     def draws(self, study: Study, number: int) -> bool:
         """Whether what is not given of trial `number` of `study` is drawn at random, all but perhaps the family."""
         return self._is_starting_up(study) or self._is_of_share(number)
@@ -175,7 +165,8 @@ def window(trials: Sequence[FrozenTrial], ranks: dict[int, Rank]) -> list[Frozen
     """Those of `trials` that the model sees, in the order of their numbers.
 
     The best are those that TPE ranks first: those that break no constraint, of these complete ones by value,
-    then pruned ones by the step that they reached and what they reported there; higher values are better.
+    then pruned ones by the step that they reached and what they reported there; higher values are better. Those that
+    break one follow, those that break it least first.
 
     Args:
         trials: All trials of the study.
@@ -222,12 +213,16 @@ def _place(trial: FrozenTrial) -> float:
 
 
 def _like(trial: FrozenTrial, model: FrozenTrial | None) -> FrozenTrial:
-    """`trial` as if it had ended as `model` did, with the same values; without a model, with its place for a value."""
+    """`trial` as if it had ended as `model` did: with its values, and breaking the same constraints by as much.
+
+    Without a model, with its place for a value.
+    """
     shown = copy.copy(trial)
     if model is None:
         shown.intermediate_values = dict.fromkeys(trial.intermediate_values, -_place(trial))
         return shown
     shown.state, shown.values, shown.intermediate_values = model.state, model.values, model.intermediate_values
+    shown.system_attrs = model.system_attrs  # where Optuna keeps constraints
     return shown
 
 
@@ -238,12 +233,10 @@ def _known(trial: FrozenTrial, ranks: dict[int, Rank]) -> Rank:
 
 
 def _rank(trial: FrozenTrial) -> Rank:
-    is_feasible = all(violation <= 0 for violation in trial.constraints.values())
+    broken_by = sum(violation for violation in trial.constraints.values() if violation > 0)
+    if broken_by:
+        return False, False, -1.0, -broken_by
     if trial.state is TrialState.COMPLETE:
-        return is_feasible, True, 0.0, trial.values[0]
+        return True, True, 0.0, trial.values[0]
     step = trial.last_step
-    return (
-        (is_feasible, False, -1.0, 0.0)
-        if step is None
-        else (is_feasible, False, float(step), trial.intermediate_values[step])
-    )
+    return (True, False, -1.0, 0.0) if step is None else (True, False, float(step), trial.intermediate_values[step])

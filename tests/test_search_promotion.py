@@ -146,6 +146,26 @@ def test_an_eager_promotion_passes_over_whom_it_lost():
     assert rule.promote(always, eager=True) is None, "one has reached the end"
 
 
+def test_an_eager_promotion_passes_over_whom_an_earlier_session_left_at_the_rung():
+    rule = Promotion(Fidelity())
+    rule.report(Report(0, Family.SVM, 9, 0.7))
+    rule.leave(0)
+    for trial, value in ((1, 0.69), (2, 0.68)):
+        rule.report(Report(trial, Family.SVM, 9, value))
+    assert rule.promote(always, eager=False) is None
+    assert rule.promote(always, eager=True) == 1
+
+
+def test_of_those_that_an_eager_promotion_took_up_none_is_replaced_because_it_was_left_further_on():
+    rule = Promotion(Fidelity())
+    for trial, value in ((0, 0.7), (1, 0.6)):
+        rule.report(Report(trial, Family.SVM, 1, value))
+    assert rule.promote(always, eager=True) == 0
+    rule.report(Report(0, Family.SVM, 3, 0.7))
+    rule.leave(0)
+    assert rule.promote(always, eager=True) is None
+
+
 def test_a_lost_trial_costs_no_other_its_place():
     rule = Promotion(Fidelity())
     for trial, value in enumerate((0.6, 0.5, 0.4)):

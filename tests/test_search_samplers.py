@@ -312,6 +312,16 @@ def test_where_a_gpu_is_idle_a_family_that_uses_it_comes_next(tmp_path):
     assert {record.is_drawn for record in networks[1:]} == {True, False}
 
 
+def test_which_idle_family_is_chosen_heeds_the_constraints():
+    limit = "val_log_loss <= 0.7"
+    svm, forest = earlier("rbf", 0.8), earlier("rbf", 0.6).model_copy(update={"config": {"family": "forest"}})
+    breaking = [svm.model_copy(update={"violations": {limit: 0.2}})] * 10
+    keeping = [forest.model_copy(update={"violations": {limit: -0.1}})] * 10
+    searcher = Searcher(None, plan_of(constraints=[limit]), (), [*breaking, *keeping])
+    chosen = [searcher._preferred((Family.SVM, Family.FOREST), number) for number in range(200)]
+    assert chosen.count(Family.FOREST) > 150
+
+
 def test_which_idle_family_is_chosen_says_nothing_of_whether_the_rest_is_drawn():
     searcher = Searcher(None, plan_of())
     families = (Family.SVM, Family.FOREST)

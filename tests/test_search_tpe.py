@@ -62,6 +62,12 @@ def test_a_trial_that_breaks_a_constraint_is_not_among_the_best():
     assert keeping in window([*breaking, keeping, *later], {})
 
 
+def test_of_those_that_break_a_constraint_the_nearest_to_keeping_it_are_among_the_best():
+    near = ended(0, "svm", TrialState.COMPLETE, 0.1, violation=0.01)
+    others = [ended(1 + number, "svm", TrialState.COMPLETE, 0.9, violation=1.0) for number in range(BEST + LATEST)]
+    assert near in window([near, *others], {})
+
+
 def objective(trial: optuna.Trial) -> float:
     """Best at svm.x = 0.3; the forest has another parameter and is worse everywhere."""
     if trial.suggest_categorical("family", ["svm", "forest"]) == "svm":
@@ -228,6 +234,22 @@ def best(seed: int, earlier: str, count: int) -> tuple[float, float]:
     study.optimize(objective, n_trials=40)
     values = [trial.value for trial in study.trials[-40:]]
     return max(values[:10]), max(values)
+
+
+def test_those_from_other_data_break_a_constraint_where_those_at_their_place_here_do():
+    study = optuna.create_study(direction="maximize", sampler=(sampler := WindowedTPE(0, startup_trials=0)))
+    for place in range(10):
+        stranger = ended(place, "svm", TrialState.PRUNED, -place)
+        stranger.user_attrs = {PLACE: place / 10}
+        study.add_trial(stranger)
+    for number in range(10):
+        violation = 0.0 if number < 5 else 1.0
+        study.add_trial(ended(number, "svm", TrialState.COMPLETE, (number + 1) / 10, violation=violation))
+    trial = study.ask()
+    strangers = sampler._seen(study, study.trials[trial.number])._get_trials()[:10]
+    kept = [each.constraints["latency_ms"] <= 0 for each in strangers]
+    assert kept == [True] * 5 + [False] * 5
+    assert [each.value for each in strangers[:5]] == [0.5, 0.4, 0.3, 0.2, 0.1]
 
 
 @pytest.mark.parametrize("count", [20, pytest.param(150, marks=pytest.mark.slow)])

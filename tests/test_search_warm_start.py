@@ -177,6 +177,7 @@ def test_with_several_objectives_the_best_of_other_data_is_a_point_and_no_bad_tr
     found, _ = earlier_trials(plan, new_run(tmp_path), "f", "s", HERE)
     searcher = Searcher(None, plan, (), found)
     assert searcher._study.trials == []
+    assert len(searcher._startup) == len(Searcher(None, plan)._startup)  # it takes the place of a known point
     number, config, _ = searcher.ask()
     assert (number, config.model_dump(mode="json")) == (0, found[0].config)
 
