@@ -146,10 +146,10 @@ def time_to(curves: NDArray[np.float64], level: float, moments: NDArray[np.float
     return float(moments[reached.argmax()]) if reached.any() else float("nan")
 
 
-def reaches(curves: NDArray[np.float64], others: NDArray[np.float64], moments: NDArray[np.float64]) -> str:
-    """When `curves` come to the final median of `others`, and as what share of the time that these took to it."""
-    level = float(np.median(others[:, -1]))
-    taken, theirs = time_to(curves, level, moments), time_to(others, level, moments)
+def reaches(curves: NDArray[np.float64], other: NDArray[np.float64], moments: NDArray[np.float64]) -> str:
+    """When `curves` come to the final median of the `other` ones, and in what share of the time that these took."""
+    level = float(np.median(other[:, -1]))
+    taken, theirs = time_to(curves, level, moments), time_to(other, level, moments)
     if np.isnan(taken):
         return f"never reaches {level:.4f}, the final median (after {theirs:.0f} s) of"
     return f"reaches {level:.4f} after {taken:.0f} s, {taken / theirs:.2f} of the time ({theirs:.0f} s) of"

@@ -1,7 +1,7 @@
 """What a search is for: the objectives that are optimized, and the limits that a model must keep to."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -136,6 +136,11 @@ class Goals(BaseModel):
     def are_kept_by(self, measurement: Measurement) -> bool:
         """Whether `measurement` breaks no constraint."""
         return all(violation <= 0 for violation in self.violations(measurement))
+
+
+def broken_by(violations: Iterable[float]) -> float:
+    """By how much a model breaks all limits together, 0 if none, of its violation of each; so Optuna's TPE ranks it."""
+    return sum(violation for violation in violations if violation > 0)
 
 
 def check_objectives(objectives: Sequence[str]) -> None:

@@ -31,8 +31,8 @@ class Promotion(Asha):
         self._entries: defaultdict[Rung, list[tuple[float, int]]] = defaultdict(list)
         self._paused: dict[int, Rung] = {}
         self._complete = set[int]()
-        self._left: dict[int, Rung] = {}  # where those waited that ended in a pause
-        self._lost = set[int]()
+        self._left: defaultdict[Rung, set[int]] = defaultdict(set)  # who ended while it waited at a rung
+        self._lost = set[int]()  # who ended on its way to the next one
 
     def report(self, report: Report) -> Verdict:
         if report.fidelity == self._scale.maximum:
@@ -60,10 +60,9 @@ class Promotion(Asha):
 
     def leave(self, trial: int) -> None:
         super().leave(trial)
-        if trial in self._paused:
-            self._left[trial] = self._paused.pop(trial)
-        elif trial not in self._complete:
-            self._lost.add(trial)  # it failed on its way to the next rung
+        rung = self._paused.pop(trial, None)
+        if trial not in self._complete:
+            (self._lost if rung is None else self._left[rung.whole]).add(trial)
 
     @property
     def paused(self) -> frozenset[int]:
@@ -93,13 +92,20 @@ class Promotion(Asha):
         yield from (trial for *_, trial in sorted(chosen))
 
     def _good(self, rung: Rung, eager: bool) -> dict[int, float]:
-        """Trials that deserve to go on at `rung`, or while there are too few for a best third at the whole one."""
+        """Trials that deserve to go on at `rung`, or while there are too few for a best third at the whole one.
+
+        Eager is who wants some to reach full fidelity: where all that deserve it ended while they waited here, or on
+        their way to some later rung, the next best goes on instead. Not where one ended while it waited at a later
+        rung, for that one's best goes on.
+        """
         place = rung if len(self._entries[rung]) >= self._scale.eta else rung.whole
         entries = self._ranked(place)
-        # Eager is who wants some to reach full fidelity, and neither those that ended here can nor the lost ones.
-        gone = self._lost | {trial for trial, left in self._left.items() if left.whole == rung.whole} if eager else ()
-        able = [entry for entry in entries if entry[1] not in gone]
-        return {trial: value for value, trial in able[: self._deserving(place, entries, eager)]}
+        good = entries[: self._deserving(place, entries, eager)]
+        if eager:
+            gone = self._lost | self._left[rung.whole]
+            able = [entry for entry in entries if entry[1] not in gone]
+            good = [entry for entry in good if entry[1] not in gone] or able[:1]
+        return {trial: value for value, trial in good}
 
     def _deserving(self, rung: Rung, entries: Sequence[tuple[float, int]], eager: bool) -> int:
         """How many of `entries`, best first, are among the best 1/eta or behind them by no more than the margin."""

@@ -96,17 +96,18 @@ class FamilyStudies(Proposals):
         self._given: set[int] = set()
 
     def propose(self, number: int, families: Sequence[Family]) -> dict[str, Any]:
-        return self._begin(number, {"family": str(families[0])} if len(families) == 1 else {})
+        return self._begin(number, families[0] if len(families) == 1 else None)
 
     def add(self, number: int, values: dict[str, Any]) -> None:
-        self._studies[Family(values["family"])].enqueue_trial(values)
-        self._begin(number, {"family": values["family"]})
+        family = Family(values["family"])
+        self._studies[family].enqueue_trial(values)
+        self._begin(number, family)
         self._given.add(number)
 
-    def _begin(self, number: int, given: dict[str, str]) -> dict[str, Any]:
+    def _begin(self, number: int, given: Family | None) -> dict[str, Any]:
         """Begin trial `number` of the family that is `given`, or of one that the allocator chooses."""
-        if given:
-            self._allocator.enqueue_trial(given)
+        if given is not None:
+            self._allocator.enqueue_trial({"family": str(given)})
         chosen = self._allocator.ask()
         family = Family(chosen.suggest_categorical("family", [str(each) for each in self._families]))
         study = self._studies[family]

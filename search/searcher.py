@@ -19,14 +19,14 @@ import optuna
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FixedTrial, TrialState
 
-from results.goals import MEASURES
+from results.goals import MEASURES, broken_by
 from results.leaderboard import TrialRecord
 from results.schema import Measurement, Status
 from search.plan import Plan
 from search.proposals import proposals_for
 from search.study_file import new_storage
 from search.tpe import PLACE, WindowedTPE
-from search.warm_start import EarlierTrial
+from search.warm_start import BELOW_ALL, EarlierTrial
 from spaces.family import Family
 from spaces.forest import ForestConfig
 from spaces.joint import parse_config
@@ -102,13 +102,13 @@ class Searcher:
             if self._is_multiple
             else ["maximize"],
         )
-        begun = [config.family for config in known] + [str(trial.config["family"]) for trial in earlier]
-        self._startup = _startup(plan, begun)
         if self._is_multiple:  # then the study has no place for a trial of which the order alone is known
             earlier = [trial for trial in earlier if trial.place is None]
+        begun = [str(trial.config["family"]) for trial in earlier if not trial.is_point]
+        self._startup = _startup(plan, [*begun, *(config.family for config in (*learned, *known))])
         self._running: dict[int, optuna.Trial] = {}
         self._measured: dict[int, list[Measurement]] = {}
-        self._best: list[tuple[bool, int, float, Family]] = []
+        self._best: list[tuple[tuple[bool, bool, float, float], Family]] = []
         self._earlier = len(earlier)
         for trial in earlier:
             self._learn(trial)
@@ -216,17 +216,19 @@ class Searcher:
         return dict(zip(self._goals.constraints, self._goals.violations(measured[-1]), strict=True))
 
     def _note(self, family: Family, reports: dict[int, float], violations: dict[str, float]) -> None:
+        """Note how good a trial of `family` was: by fidelity and value, or by how far it is from keeping the limits."""
         if reports:
-            is_within = all(violation <= 0 for violation in violations.values())
-            self._best.append((is_within, max(reports), reports[max(reports)], family))
+            fidelity, broken = max(reports), broken_by(violations.values())
+            rank = (False, -broken, 0.0) if broken else (True, float(fidelity), reports[fidelity])
+            self._best.append(((fidelity > BELOW_ALL, *rank), family))
 
     def _preferred(self, families: Sequence[Family], number: int) -> Family:
         """One of `families`, drawn by how many of the best tenth of all trials (at least ten) each of them has.
 
-        Trials that break a constraint come after those that break none. A random search draws each alike.
+        A random search draws each alike.
         """
-        best = sorted(self._best, key=lambda each: each[:3], reverse=True)[: max(10, len(self._best) // 10)]
-        counts = Counter(family for *_, family in best if self._plan.sampler != "random")
+        best = sorted(self._best, key=lambda each: each[0], reverse=True)[: max(10, len(self._best) // 10)]
+        counts = Counter(family for _, family in best if self._plan.sampler != "random")
         source = random.Random(f"family {self._seed} {number}")  # noqa: S311 (no secret)
         return source.choices(list(families), [counts[family] + 1 for family in families])[0]
 

@@ -18,6 +18,8 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from results.goals import broken_by
+
 # TPE takes the best tenth of what it sees for its good ones, 25 at most, and gives older ones less and less weight.
 BEST = 50
 LATEST = 60  # of each family
@@ -233,9 +235,8 @@ def _known(trial: FrozenTrial, ranks: dict[int, Rank]) -> Rank:
 
 
 def _rank(trial: FrozenTrial) -> Rank:
-    broken_by = sum(violation for violation in trial.constraints.values() if violation > 0)
-    if broken_by:
-        return False, False, -1.0, -broken_by
+    if broken := broken_by(trial.constraints.values()):
+        return False, False, -1.0, -broken
     if trial.state is TrialState.COMPLETE:
         return True, True, 0.0, trial.values[0]
     step = trial.last_step

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from results.goals import broken_by
 from results.leaderboard import TrialRecord, ranked, trials_in
 from results.run_folder import RunFolder, write_whole
 from results.schema import Status
@@ -32,7 +33,7 @@ class EarlierTrial(BaseModel):
         status: How it ended; STOPPED for all trials of which the order alone counts.
         reports: What it measured, by fidelity; where the order alone counts its last value, at `BELOW_ALL`.
         is_point: Whether it is the best of its family in its run, and so among the first to be tried.
-        place: Where the order alone counts, the share of its run's trials that are better; None elsewhere.
+        place: Where the order alone counts, the share of its run's trials that TPE ranks above it; None elsewhere.
         violations: By how much its last measurement breaks each of this run's constraints.
         values: All objectives as it measured them last, where it is FINISHED and there are several.
     """
@@ -155,7 +156,11 @@ def _translated(plan: Plan, records: list[TrialRecord], is_alike: bool) -> tuple
     """The trials of `records`, best first, that the space of `plan` holds, and why not the others."""
     found, outside = [], []
     families = set[Family]()
-    for better, record in enumerate(records):
+    violations = [plan.goals.violations(record.measurements[-1]) for record in records]
+    # TPE ranks any trial that breaks a constraint below all that break none, however far these were trained.
+    order = sorted(range(len(records)), key=lambda index: broken_by(violations[index]))
+    better = {index: count for count, index in enumerate(order)}
+    for index, record in enumerate(records):
         try:
             config = point_of(plan.space, record.config)
         except ValueError as error:
@@ -165,7 +170,6 @@ def _translated(plan: Plan, records: list[TrialRecord], is_alike: bool) -> tuple
         last = plan.goals.value(record.measurements[-1])
         is_ended = record.status in (Status.FINISHED, Status.STOPPED)
         is_eligible = record.status is Status.FINISHED and plan.goals.are_kept_by(record.measurements[-1])
-        violations = plan.goals.violations(record.measurements[-1])
         status = record.status if is_alike and is_ended else Status.STOPPED
         has_several = status is Status.FINISHED and len(plan.goals.objectives) > 1
         trial = EarlierTrial(
@@ -173,8 +177,8 @@ def _translated(plan: Plan, records: list[TrialRecord], is_alike: bool) -> tuple
             status=status,
             reports=reports if is_alike else {BELOW_ALL: last},
             is_point=record.family not in families and is_eligible,
-            place=None if is_alike else better / len(records),
-            violations=dict(zip(plan.goals.constraints, violations, strict=True)),
+            place=None if is_alike else better[index] / len(records),
+            violations=dict(zip(plan.goals.constraints, violations[index], strict=True)),
             values=tuple(plan.goals.values(record.measurements[-1])) if has_several else None,
         )
         found.append(trial)

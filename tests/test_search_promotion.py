@@ -156,6 +156,22 @@ def test_an_eager_promotion_passes_over_whom_an_earlier_session_left_at_the_rung
     assert rule.promote(always, eager=True) == 1
 
 
+def test_an_eager_promotion_spares_no_one_in_the_place_of_whom_an_earlier_session_left():
+    rule = Promotion(Fidelity(), margin=0.05)
+    rule.report(Report(0, Family.SVM, 9, 0.7))
+    rule.leave(0)
+    for trial, value in ((1, 0.69), (2, 0.68), (3, 0.4)):
+        rule.report(Report(trial, Family.SVM, 9, value))
+    assert rule.deserving(eager=True) == {1, 2}
+
+
+def test_with_rungs_in_seconds_a_trial_that_reached_the_end_is_none_that_was_left():
+    rule = Promotion(Fidelity(), first_seconds=10)
+    rule.report(Report(0, Family.SVM, 27, 0.9, seconds=12))
+    rule.report(Report(1, Family.SVM, 9, 0.6, seconds=12))
+    assert rule.promote(always, eager=True) is None
+
+
 def test_of_those_that_an_eager_promotion_took_up_none_is_replaced_because_it_was_left_further_on():
     rule = Promotion(Fidelity())
     for trial, value in ((0, 0.7), (1, 0.6)):

@@ -314,12 +314,19 @@ def test_where_a_gpu_is_idle_a_family_that_uses_it_comes_next(tmp_path):
 
 def test_which_idle_family_is_chosen_heeds_the_constraints():
     limit = "val_log_loss <= 0.7"
-    svm, forest = earlier("rbf", 0.8), earlier("rbf", 0.6).model_copy(update={"config": {"family": "forest"}})
-    breaking = [svm.model_copy(update={"violations": {limit: 0.2}})] * 10
-    keeping = [forest.model_copy(update={"violations": {limit: -0.1}})] * 10
-    searcher = Searcher(None, plan_of(constraints=[limit]), (), [*breaking, *keeping])
-    chosen = [searcher._preferred((Family.SVM, Family.FOREST), number) for number in range(200)]
-    assert chosen.count(Family.FOREST) > 150
+    svm = earlier("rbf", 0.8).model_copy(update={"reports": {27: 0.8}})
+    forest = svm.model_copy(update={"config": {"family": "forest"}, "reports": {27: 0.6}})
+    far, near, within = ({"violations": {limit: violation}} for violation in (0.2, 0.1, -0.1))
+    elsewhere = {"place": 0.0, "reports": {0: 0.9}}  # what it kept to there says little of here
+
+    def count_forests(*trials: EarlierTrial) -> int:
+        searcher = Searcher(None, plan_of(constraints=[limit]), (), [each for each in trials for _ in range(10)])
+        chosen = [searcher._preferred((Family.SVM, Family.FOREST), number) for number in range(200)]
+        return chosen.count(Family.FOREST)
+
+    assert count_forests(svm.model_copy(update=far), forest.model_copy(update=within)) > 150
+    assert count_forests(svm.model_copy(update=far), forest.model_copy(update=near)) > 150
+    assert count_forests(svm.model_copy(update=within | elsewhere), forest.model_copy(update=near)) > 150
 
 
 def test_which_idle_family_is_chosen_says_nothing_of_whether_the_rest_is_drawn():

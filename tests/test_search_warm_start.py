@@ -83,6 +83,22 @@ def test_of_other_data_or_rungs_the_order_is_kept(tmp_path, data, fields, differ
     assert f"; other {differences}: the sampler learns from their order alone" in sentences[0]
 
 
+def test_what_keeps_the_constraints_of_this_run_has_a_better_place_than_what_breaks_them(tmp_path):
+    run = run_on(tmp_path / "old", {"fingerprint": "other", "split": "s"})
+    lines = [json.loads(line) for line in run.measurements.read_text().splitlines()]
+    latency = {0: 30.0, 1: 10.0, 2: 10.0}  # trial 0 alone is at full fidelity
+    lines = [
+        {**line, "latency_ms": latency[line["trial"]]} if line["kind"] == "measurement" else line for line in lines
+    ]
+    run.measurements.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    plan = plan_from(run, constraints=["latency_ms <= 20"])
+    found, _ = earlier_trials(plan, new_run(tmp_path), "f", "s", HERE)
+    assert [(trial.place, trial.violations) for trial in found] == [
+        (0.5, {"latency_ms <= 20": 10.0}),
+        (0.0, {"latency_ms <= 20": -10.0}),
+    ]
+
+
 def test_trials_outside_the_space_are_left_out_and_it_is_said(tmp_path):
     plan = plan_from(run_on(tmp_path / "old", DATA), space={"svm": {"kernel": "linear"}})
     found, sentences = earlier_trials(plan, new_run(tmp_path), "f", "s", HERE)
@@ -177,7 +193,9 @@ def test_with_several_objectives_the_best_of_other_data_is_a_point_and_no_bad_tr
     found, _ = earlier_trials(plan, new_run(tmp_path), "f", "s", HERE)
     searcher = Searcher(None, plan, (), found)
     assert searcher._study.trials == []
-    assert len(searcher._startup) == len(Searcher(None, plan)._startup)  # it takes the place of a known point
+    several = Searcher(None, plan, (), [*found, *found])
+    for each in (searcher, several):
+        assert len(each._startup) == len(Searcher(None, plan)._startup)  # it takes the place of a known point
     number, config, _ = searcher.ask()
     assert (number, config.model_dump(mode="json")) == (0, found[0].config)
 
