@@ -78,9 +78,10 @@ def compare(
     refits = refit_candidates(run, candidates, rules.seeds, rules.splits, cache, say)
     places = [finished.index(record) for record in candidates]
     rows = [
-        _measured(run, finished[place], refits[finished[place].trial], faces, probabilities[place]) for place in places
+        _measured(run, finished[place], refits[finished[place].trial], faces, probabilities[place], rules.splits)
+        for place in places
     ]
-    right = [_right(refits[finished[place].trial], correct[place]) for place in places]
+    right = [_right(refits[finished[place].trial], correct[place], rules.splits) for place in places]
     won, chosen = _chosen(run, rows, right)
     winner = places[won]
     return finished[winner].trial, {
@@ -98,9 +99,13 @@ def compare(
     }
 
 
-def _right(refits: list[Refit], correct: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """On which faces a candidate is right: those of all its refits' splits, one after another, else the run's own."""
-    return np.array([each == "1" for refit in refits for each in refit.right], dtype=np.bool_) if refits else correct
+def _right(refits: list[Refit], correct: NDArray[np.bool_], splits: bool) -> NDArray[np.bool_]:
+    """On which faces a candidate is right: those of all its refits' splits, one after another, else the run's own.
+
+    Where all refits have the run's own split, the first speaks for them: more of them would be no more faces.
+    """
+    told = refits if splits else refits[:1]
+    return np.array([each == "1" for refit in told for each in refit.right], dtype=np.bool_) if told else correct
 
 
 def _candidates(finished: list[TrialRecord], top: int) -> list[TrialRecord]:
@@ -112,7 +117,12 @@ def _candidates(finished: list[TrialRecord], top: int) -> list[TrialRecord]:
 
 
 def _measured(
-    run: RunFolder, record: TrialRecord, refits: list[Refit], faces: Faces, probabilities: NDArray[np.float32]
+    run: RunFolder,
+    record: TrialRecord,
+    refits: list[Refit],
+    faces: Faces,
+    probabilities: NDArray[np.float32],
+    splits: bool,
 ) -> dict[str, Any]:
     """One of `candidates`: by its refits if it has any, else by what it kept."""
     own = score(faces.labels, probabilities)
@@ -125,7 +135,7 @@ def _measured(
         "seconds": record.seconds,
         "val_accuracy_mean": float(np.mean(accuracies)),
         "val_macro_f1_mean": float(np.mean([macro_f1(np.array(counts)) for counts in confusions])),
-        "val_accuracy_ci": list(accuracy_interval(confusions)),
+        "val_accuracy_ci": list(accuracy_interval(confusions, same_faces=not splits)),
         "seeds": [refit.seed for refit in refits] or [record.seed],
         "splits": [refit.split for refit in refits] or [run.data_spec().protocol.seed],
         "refitted": bool(refits),

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from results.artifact import CARD, DETECTOR, MANIFEST, MODEL, ONNX, brought, hashes, member_folder
+from results.goals import Goals
 from results.leaderboard import TrialRecord
 from results.manifest import Choice, EnsembleFigures, Manifest, Member, Metrics, OnnxFile, Refit, ValidationFigures
 from results.model_card import model_card
@@ -96,7 +97,7 @@ def _single(run: RunFolder) -> tuple[Manifest, dict[str, Path]]:
         seed=winner.seed,
         fidelity=winner.fidelity,
         thresholds=() if compared is None else compared["thresholds"],
-        choice=None if compared is None else _choice(compared, winner),
+        choice=None if compared is None else _choice(compared, winner, run.goals()),
         data=run.data_spec(),
         metrics=Metrics(validation=validation, test=reading.test if reading else None, test_readings=len(readings)),
         provenance=run.provenance_values(),
@@ -105,7 +106,7 @@ def _single(run: RunFolder) -> tuple[Manifest, dict[str, Path]]:
     return manifest, {MODEL: kept_model(run, winner)}
 
 
-def _choice(compared: dict[str, Any], winner: TrialRecord) -> Choice:
+def _choice(compared: dict[str, Any], winner: TrialRecord, goals: Goals) -> Choice:
     row = next(row for row in compared["candidates"] if row["trial"] == winner.trial)
     calibration = compared["calibration"]
     return Choice(
@@ -114,7 +115,7 @@ def _choice(compared: dict[str, Any], winner: TrialRecord) -> Choice:
         accuracy=row["val_accuracy_mean"],
         accuracy_ci=row["val_accuracy_ci"],
         mcnemar_p=compared["mcnemar_p"],
-        optimism=compared["optimism"]["expected"],
+        optimism=compared["optimism"]["expected"] if goals.objectives[0] == "val_accuracy" else None,
         temperature=calibration["temperature"],
         ece=calibration["ece"],
         ece_scaled=calibration["ece_scaled"],

@@ -135,7 +135,8 @@ def rank(record: TrialRecord, goals: Goals = ACCURACY) -> tuple[Any, ...]:
     last = record.measurements[-1] if record.measurements else None
     value = -math.inf if last is None else goals.value(last)
     place = 0 if finished else -record.fidelity
-    return (not finished, not may_win(record, goals), place, -value, record.seconds, record.trial, record.run)
+    is_out = not may_win(record, goals)
+    return (not finished, last is None, is_out, place, -value, record.seconds, record.trial, record.run)
 
 
 def may_win(record: TrialRecord, goals: Goals) -> bool:
@@ -148,7 +149,7 @@ def ranked(records: Iterable[TrialRecord], goals: Goals = ACCURACY) -> list[Tria
 
     A tie goes to the cheaper trial (fewer seconds), then to the lower number. Trials that are not at full fidelity
     rank below all that are, whatever their accuracy: the two are not comparable. Those that break a constraint rank
-    below the others.
+    below the others, and last of all those that measured nothing.
     """
     return sorted(records, key=lambda record: rank(record, goals))
 
@@ -226,7 +227,7 @@ def goals_of(runs: Sequence[RunFolder]) -> Goals:
     if len(found) > 1:
         (first, one), (second, other) = list(found.items())[:2]
         raise InputError(
-            f"{one.path} and {other.path} were searched for different things ({first.describe()}; "
+            f"{one.location} and {other.location} were searched for different things ({first.describe()}; "
             f"{second.describe()}); show them one by one"
         )
     return next(iter(found), ACCURACY)

@@ -102,7 +102,8 @@ class Choice(_Part):
         refits: How often each was trained again, with other seeds and, unless the rules said otherwise, other splits.
         accuracy: Mean balanced accuracy of the winner's refits, else its own; `accuracy_ci` is its 95 % interval.
         mcnemar_p: Of McNemar's exact test against the runner-up, with Holm's correction; None if there was none.
-        optimism: By how much picking the best of all finished trials is expected to flatter its accuracy.
+        optimism: By how much picking the best of all finished trials is expected to flatter its accuracy; None where it
+            was picked for something else.
         temperature: What the logarithms of the probabilities are divided by to calibrate them; it is not applied.
         ece: Expected calibration error as they are, and `ece_scaled` at the temperature, cross-validated.
     """
@@ -112,7 +113,7 @@ class Choice(_Part):
     accuracy: float
     accuracy_ci: Interval
     mcnemar_p: float | None
-    optimism: float
+    optimism: float | None
     temperature: float
     ece: float
     ece_scaled: float

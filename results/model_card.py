@@ -204,10 +204,15 @@ def _choice(manifest: Manifest) -> str:
         return ""
     how = f"mean of {choice.refits} refits" if choice.refits else "its own validation figure"
     rival = "" if choice.mcnemar_p is None else f", McNemar's p against the runner-up {choice.mcnemar_p:.2g}"
+    flattered = (
+        ""
+        if choice.optimism is None
+        else "Picking the best of a search's trials is expected to flatter its validation accuracy by "
+        f"{choice.optimism:.4f}. "
+    )
     return (
         f"\nIt was chosen among {choice.candidates} (accuracy {with_interval(choice.accuracy, choice.accuracy_ci)}, "
-        f"{how}{rival}). Picking the best of a search's trials is expected to flatter its validation accuracy by "
-        f"{choice.optimism:.4f}. At the temperature {choice.temperature:.3f} (each probability to the power of one "
+        f"{how}{rival}). {flattered}At the temperature {choice.temperature:.3f} (each probability to the power of one "
         f"over it, scaled to sum to one) its expected calibration error is {choice.ece_scaled:.4f} instead of "
         f"{choice.ece:.4f}.\n"
     )

@@ -5,6 +5,7 @@ which each begins; readers join them. All others are written whole. Checkpoints 
 the storage themselves, and they are fetched one by one when somebody asks for them.
 """
 
+import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -55,7 +56,11 @@ class RemoteRun(RunFolder):
         path = self.path / name
         if not path.exists():
             names = [name] if path.suffix else list(self.storage.sizes(name))
-            self._fetch((each, self.path / each) for each in names)
+            with tempfile.TemporaryDirectory(prefix=".part-", dir=self.path) as part:  # all of it or nothing
+                self._fetch((each, Path(part) / each) for each in names)
+                if names:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    (Path(part) / name).rename(path)
         return path
 
     def for_workers(self, path: Path, is_shared: bool) -> str:

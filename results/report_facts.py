@@ -130,8 +130,8 @@ class Facts:
             )
         if any(record.status is Status.FINISHED for record in self.records):
             return f"No trial at full fidelity is{self.goals.within}."
-        if self.records and self.records[0].measurements:
-            best = self.records[0]
+        if any(record.measurements for record in self.records):
+            best = max(self.records, key=lambda record: record.fidelity)
             return (
                 f"No trial has reached full fidelity yet; the furthest is trial {best.trial}, {best.family}, with a "
                 f"balanced accuracy of {best.val_accuracy:.4f} on validation at fidelity {best.fidelity}."

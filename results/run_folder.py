@@ -180,6 +180,6 @@ class RunFolder:
         began_with = self.provenance_values().get("data", {})
         if (began_with.get("fingerprint"), began_with.get("split")) != (data.fingerprint, data.split):
             raise InputError(
-                f"{self.path}: the data at {self.data_spec().source} or their split are not those the run began with, "
-                f"so its figures do not hold for them; bring the data back or start another run"
+                f"{self.location}: the data at {self.data_spec().source} or their split are not those the run began "
+                f"with, so its figures do not hold for them; bring the data back or start another run"
             )

@@ -55,9 +55,9 @@ def select(
         say: Shows a person what is under way.
 
     Returns:
-        `winner`, a trial as `results` gives it; what `compare` returns; `test`, the fields of `Figures`; `readings`,
-        how many the run has on record now; `read_again`, whether this call read the test set though it had been read
-        before; `warning`, a sentence once `readings` is above 1, else None.
+        `winner`, a trial as `results` gives it; `objective`, the first one; what `compare` returns; `test`, the fields
+        of `Figures`; `readings`, how many the run has on record now; `read_again`, whether this call read the test set
+        though it had been read before; `warning`, a sentence once `readings` is above 1, else None.
 
     Raises:
         InputError: If no trial has finished, a file is missing or damaged, or the data is not that of the run.
@@ -87,8 +87,7 @@ def _select(run: RunFolder, cache: Path, rules: Rules, say: Callable[[str], None
         readings.append(reading)
     return {
         "winner": record_json(winner, goals),
-        "candidates": kept.compared["candidates"],
-        "mcnemar_p": kept.compared["mcnemar_p"],
+        "objective": kept.objective,
         "test": reading.test.model_dump(mode="json"),
         "readings": len(readings),
         "read_again": read_again,
@@ -135,7 +134,9 @@ def selected_ensemble(run: RunFolder) -> tuple[list[TrialRecord], dict[str, Any]
     finished = _finished(run)
     kept = kept_selection(run, finished)
     if kept is None or kept.compared.get("ensemble") is None:
-        raise InputError(f"{run.path}: no ensemble of its finished trials; `fertune select RUN --ensemble` makes one")
+        raise InputError(
+            f"{run.location}: no ensemble of its finished trials; `fertune select RUN --ensemble` makes one"
+        )
     found: dict[str, Any] = kept.compared["ensemble"]
     by_trial = {record.trial: record for record in finished}
     return [by_trial[part["trial"]] for part in found["members"]], found

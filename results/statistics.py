@@ -19,7 +19,7 @@ Interval: TypeAlias = tuple[float, float]
 Correct: TypeAlias = NDArray[np.bool_]
 
 
-def accuracy_interval(confusions: ArrayLike) -> Interval:
+def accuracy_interval(confusions: ArrayLike, same_faces: bool = False) -> Interval:
     """Bootstrap interval of balanced accuracy, or of its mean over several fits of one config.
 
     Drawing n faces of a class with replacement and counting the hits is one binomial draw with the class's recall, so
@@ -28,6 +28,8 @@ def accuracy_interval(confusions: ArrayLike) -> Interval:
 
     Args:
         confusions: Counts, (3, 3) or one such matrix a fit, (s, 3, 3), rows true class; every class needs a face.
+        same_faces: Whether all fits were measured on the same faces. More fits then are no more faces: each resample
+            draws the faces once, as for a model with the mean of the fits' recalls.
 
     Returns:
         The 2.5 and 97.5 percentiles of `RESAMPLES` resamples.
@@ -37,6 +39,8 @@ def accuracy_interval(confusions: ArrayLike) -> Interval:
     recall = counts.diagonal(axis1=1, axis2=2) / faces
     generator = np.random.default_rng(SEED)
     fits = generator.integers(len(counts), size=(RESAMPLES, len(counts)))
+    if same_faces:
+        return _percentiles((generator.binomial(faces[0], recall[fits].mean(axis=1)) / faces[0]).mean(axis=1))
     hits = generator.binomial(faces[fits], recall[fits])
     return _percentiles((hits / faces[fits]).mean(axis=(1, 2)))
 

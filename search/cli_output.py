@@ -47,13 +47,13 @@ class Output:
             self.show(None, table(leaderboard([outcome.run]), goals=outcome.run.goals()))
         self.show(outcome.json(), Text(f"run {run}: {_counts(outcome)} in {outcome.seconds:.0f} s"))
         if outcome.interrupted:
-            self.progress.print(f"interrupted; continue with: fertune resume {run}", soft_wrap=True)
+            self.progress.print(f"interrupted; continue with: fertune resume {run}", soft_wrap=True, markup=False)
             raise typer.Exit(130)
         if outcome.given_up:
             self.progress.print(f"fertune: {_why_given_up(outcome)}", soft_wrap=True, markup=False)
             raise typer.Exit(1)
         if outcome.incumbent is None:
-            self.progress.print(f"fertune: {_why_none_won(outcome)}", soft_wrap=True)
+            self.progress.print(f"fertune: {_why_none_won(outcome)}", soft_wrap=True, markup=False)
             raise typer.Exit(1)
 
 

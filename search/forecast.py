@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from results.goals import SHARES
+from results.schema import Status
 from search.budget import Budget, Spend
 from search.ledger import Ledger
 from search.plan import Plan
@@ -36,14 +37,16 @@ def forecast(plan: Plan, room: Room, seconds: Mapping[Family, Sequence[float]]) 
         seconds: What a trial of each family has spent at each rung.
 
     Returns:
-        `trial`, the seconds that trials of each family take on average until they end or are stopped; and unless only
+        `trial`, the seconds that trials of each family take on average until they end or are stopped, of families of
+        which any does so in that time; and unless only
         patience or a target would end the search, which nobody can foresee, `trials` (how many the budget allows),
         `seconds` (wall-clock), `cpu_seconds`, `gpu_seconds` and, with prices, `cost`.
     """
     ledger, wall = _simulated(plan, room, seconds)
+    ended = [each for each in ledger.trials.values() if each.status is not Status.RUNNING]
     taken = {
-        str(family): fmean(each.seconds for each in ledger.trials.values() if each.family == family)
-        for family in {each.family for each in ledger.trials.values()}
+        str(family): fmean(each.seconds for each in ended if each.family == family)
+        for family in {each.family for each in ended}
     }
     # A grid ends with its last config.
     most = len(grid_of(plan.space)) if plan.sampler == "grid" else math.inf

@@ -24,7 +24,7 @@ from spaces.fidelity import Fidelity
 from spaces.tree import RandomDraw
 from trainables.base import Learner, Task, TrainingError
 from trainables.data.protocol import TrainingData, load_training
-from trainables.devices import without_gpus
+from trainables.devices import memory_failure, without_gpus
 from trainables.fake import FakeLearner
 from trainables.families import build_learner
 from trainables.threads import limit_threads
@@ -53,6 +53,11 @@ def estimate(plan: Plan, room: Room, cache: Path, probes: int) -> dict[str, Any]
             except (TrainingError, InputError) as error:
                 families[str(family)] = {"why_not": str(error)}
                 continue
+            except (RuntimeError, MemoryError) as error:
+                if (reason := memory_failure(error)) is None:
+                    raise
+                families[str(family)] = {"why_not": reason}
+                continue
             families[str(family)] = {"seconds": [fmean(each) for each in zip(*probed, strict=True)]}
     if any("why_not" in values for values in families.values()):
         return {"families": families, "notes": ["none of the whole search, since not every family was probed"]}
@@ -61,13 +66,15 @@ def estimate(plan: Plan, room: Room, cache: Path, probes: int) -> dict[str, Any]
     whole = forecast(plan, room, {Family(name): values["seconds"] for name, values in families.items()})
     for name, trial in whole.pop("trial").items():
         families[name]["trial"] = trial
-    return {"families": families, **whole, "notes": _notes(plan, is_whole="trials" in whole)}
+    return {"families": families, **whole, "notes": _notes(plan, whole)}
 
 
-def _notes(plan: Plan, is_whole: bool) -> list[str]:
-    """What an estimate leaves out, or why there is none of the whole search."""
-    if not is_whole:
+def _notes(plan: Plan, whole: dict[str, Any]) -> list[str]:
+    """What the estimate of the `whole` search leaves out, or why there is none."""
+    if "trials" not in whole:
         return ["none of the whole search, since nobody can foresee when patience or a target ends it"]
+    if not whole["cpu_seconds"] + whole["gpu_seconds"]:
+        return ["the budget ends it before any trial comes to its first rung"]
     sooner = [name for name in ("patience", "target") if getattr(plan.budget, name) is not None]
     notes = [f"{' or '.join(sooner)} may end it sooner"] if sooner else []
     is_shared = plan.cache != "off" and plan.fake is None

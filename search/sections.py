@@ -37,7 +37,7 @@ class FamilyResources(Section):
     """
 
     cpus: int = Field(default=1, ge=1)
-    gpus: float | None = Field(default=None, ge=0)
+    gpus: float | None = Field(default=None, ge=0, allow_inf_nan=False)
 
     @field_validator("gpus")
     @classmethod
@@ -97,4 +97,4 @@ class Fake(Section):
         seconds: How long a trial waits until full fidelity.
     """
 
-    seconds: float = Field(ge=0)
+    seconds: float = Field(ge=0, allow_inf_nan=False)

@@ -8,7 +8,6 @@ amid the best of the searches of `benchmarks/peers.py` (2026-11-29).
 import math
 from typing import Any
 
-from spaces.family import Family
 from spaces.features import FeatureConfig
 from spaces.forest import ForestConfig
 from spaces.joint import JointSpace

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from results.describe import describe
+from results.goals import Goals
 from results.journal import Journal
 from results.leaderboard import (
     COLUMNS,
@@ -127,6 +128,11 @@ def test_lines_of_a_trial_that_never_started_are_an_error(line):
 
 def test_finished_trials_rank_first_and_a_tie_goes_to_the_cheaper():
     assert [record.trial for record in ranked(trials_of(EVENTS))] == [2, 0, 6, 3, 1, 5, 4]
+
+
+def test_what_measured_nothing_ranks_below_what_breaks_a_constraint():
+    goals = Goals(constraints=("val_accuracy >= 0.65",))
+    assert [record.trial for record in ranked(trials_of(EVENTS), goals)] == [2, 0, 6, 1, 3, 5, 4]
 
 
 @settings(max_examples=50, deadline=None)

@@ -286,6 +286,9 @@ def test_an_unfinished_run_shows_how_far_it_came(empty, cache):
     add(empty, 0, {1: 0.4, 3: 0.5})
     page = page_of(empty, cache)
     assert "furthest is trial 0, svm, with a balanced accuracy of 0.5000" in page.words["summary"]
+    add(empty, 1, {1: 0.8})
+    set_plan(empty, constraints=["val_accuracy >= 0.7"])
+    assert "furthest is trial 0, svm, with" in page_of(empty, cache).words["summary"], "though it breaks the constraint"
     assert page.plots["learning-curves"][0]["data"][0]["x"] == [1, 3, None]
     assert page.plots["anytime"] == []
 

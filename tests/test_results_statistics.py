@@ -59,6 +59,8 @@ def test_the_interval_of_several_fits_narrows_if_they_agree_and_widens_if_they_d
     low_1, high_1 = accuracy_interval(fits(70))
     low_4, high_4 = accuracy_interval(fits(70, 70, 70, 70))
     assert high_4 - low_4 == pytest.approx((high_1 - low_1) / 2, rel=0.1)
+    same = accuracy_interval(fits(70, 70, 70, 70), same_faces=True)
+    assert same == pytest.approx((low_1, high_1), abs=0.01), "more fits are no more faces"
     low, high = accuracy_interval(fits(50, 90, 50, 90))
     assert (low, high) == (pytest.approx(0.5, abs=0.03), pytest.approx(0.9, abs=0.03))
 

@@ -331,6 +331,15 @@ def test_what_a_resume_may_change(tmp_path: Path, capsys, setting: str, sentence
     assert sentence in " ".join(capsys.readouterr().err.split())
 
 
+def test_trials_that_the_budget_cuts_say_nothing_of_how_long_trials_take():
+    plan = validate_plan({"budget": {"minutes": 1}}, "test")
+    room = Room(plan.resources, {"CPU": 2.0, "GPU": 0.0}, plan.space.families)
+    taken = {Family.SVM: [90.0] * 4, Family.FOREST: [91.0] * 4, Family.RESNET: [92.0] * 4}
+    assert forecast(plan, room, taken)["trial"] == {}
+    found = forecast(plan, room, {**taken, Family.SVM: [10.0] * 4, Family.FOREST: [12.0] * 4})["trial"]
+    assert found == {"svm": 10.0, "forest": 12.0}
+
+
 def test_a_forecast_begins_as_the_search_will():
     """With the known network; a search that knows nothing, with a machine, whose family is dealt first."""
     for fields, seconds in (({}, 100.0), ({"known_points": False}, 1.0)):

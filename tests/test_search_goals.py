@@ -124,3 +124,12 @@ def test_that_trial_after_trial_failed_is_told_even_where_one_has_won(
     told = " ".join(capsys.readouterr().err.split())
     assert "in a row failed, so the search ended; the last failure was: [Errno 5] disk error; mend it" in told
     assert f"fertune resume {run.location}" in told
+
+
+def test_a_reason_in_brackets_is_told_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    run = run_of_three(tmp_path / "one")
+    reason = "[enforce fail at alloc.cpp:117] [/tmp/y]"
+    failed = replace(trials_in([run])[0], status=Status.FAILED, reason=reason)
+    with pytest.raises(typer.Exit):
+        Output(as_json=True).finish_search(Outcome(run, (failed,), 1.0, None, False))
+    assert reason in " ".join(capsys.readouterr().err.split())

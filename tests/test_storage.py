@@ -21,7 +21,7 @@ from trainables.data.spec import DataSpec
 from trainables.data.store import load_faceset
 from trainables.fake import FakeLearner
 from trainables.remote_checkpoint import checkpoints_at, remove_checkpoints
-from trainables.storage import Storage, join
+from trainables.storage import Storage, StorageError, join
 
 
 @pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.slow)])
@@ -167,6 +167,28 @@ def test_one_driver_at_a_time(url, tmp_path, monkeypatch):
     with place.open_run(join(url, "run")) as copy:
         assert copy.plan.read_text() == "{}"
         assert not place.is_driven(copy)
+
+
+def test_what_was_fetched_in_part_is_fetched_again(url, tmp_path, monkeypatch):
+    location = join(url, "checkpoints")
+    mine = checkpoints_at(location, 7)
+    mine.write(learner_at(3), np.full((4, 3), 1 / 3, np.float32), {"fidelity": 3}, keep_state=True)
+    run = RemoteRun(url, tmp_path)
+    read = Storage.read
+
+    def fails_at_the_report(storage: Storage, name: str) -> bytes:
+        if name.endswith("report.json"):
+            raise StorageError("the network is gone")
+        return read(storage, name)
+
+    other = checkpoints_at(location, 7)
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "read", fails_at_the_report)
+        for fetch in (lambda: other.path(3), lambda: run.fetched("checkpoints/00007/3")):
+            with pytest.raises(StorageError):
+                fetch()
+    assert other.report(3) == {"fidelity": 3}
+    assert (run.fetched("checkpoints/00007/3") / "report.json").exists()
 
 
 def test_a_dead_drivers_lease_is_waited_for_and_its_unknown_checkpoints_go(url, tmp_path, monkeypatch):

@@ -40,9 +40,12 @@ class RemoteCheckpoints(TrialCheckpoints):
 
     def path(self, fidelity: int) -> Path:
         folder = super().path(fidelity)
-        if not folder.exists():
-            for name in self._storage.sizes(str(fidelity)):
-                self._storage.download(name, self.folder / name)
+        names = [] if folder.exists() else list(self._storage.sizes(str(fidelity)))
+        if names:
+            with tempfile.TemporaryDirectory(prefix="part-", dir=self.folder) as part:  # all of it or nothing
+                for name in names:
+                    self._storage.download(name, Path(part) / name)
+                (Path(part) / str(fidelity)).rename(folder)
         return folder
 
     def write(

@@ -6,7 +6,6 @@ note what to do (Tune may set up a second worker for a running trial); all work 
 
 import json
 import os
-import sys
 import time
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -22,6 +21,7 @@ from trainables.base import Learner, Task, TrainingError
 from trainables.cache import SHARED, Cache, Counts
 from trainables.data.protocol import TrainingData
 from trainables.data.remote import local_copy
+from trainables.devices import memory_failure
 from trainables.fake import FakeLearner
 from trainables.families import build_learner
 from trainables.footprint import measure_footprint
@@ -75,15 +75,6 @@ def _keep_to_own_gpus() -> None:
         from trainables.precision import bound_gpu_memory
 
         bound_gpu_memory(share)
-
-
-def _out_of_memory(error: RuntimeError | MemoryError) -> bool:
-    """Whether memory did not suffice. Only torch says so in words of its own, and it is loaded where it says them."""
-    if "torch" not in sys.modules:
-        return isinstance(error, MemoryError)
-    from trainables.precision import out_of_memory
-
-    return out_of_memory(error)
 
 
 class Trial(tune.Trainable):
@@ -147,11 +138,11 @@ class Trial(tune.Trainable):
         except (TrainingError, InputError) as error:
             return self._failed(str(error))
         except (RuntimeError, MemoryError) as error:
-            if not _out_of_memory(error):
+            why = memory_failure(error)
+            if why is None:
                 raise
-            reason = f"out of memory ({str(error).partition(chr(10))[0]})"
         # Only past the handler: its exception held the frames that held the memory.
-        return self._failed(reason)
+        return self._failed(why)
 
     def _failed(self, reason: str) -> dict[str, Any]:
         self.learner = None
