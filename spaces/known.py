@@ -1,13 +1,14 @@
 """Configs that did well on faces before, with which a search begins.
 
-Most won searches of FER2013 by validation, as `docs/log.md` has them under "The learners, searched" (2026-11-25).
-Networks from random weights were not searched there: theirs is how plans pretrain by default. The deeper network lies
-amid the best of the searches of `benchmarks/peers.py` (2026-11-29).
+But for one they won searches of FER2013 by validation, as `docs/log.md` has them under "The learners, searched"
+(2026-11-25). Networks from random weights were not searched there: theirs is how plans pretrain by default.
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
+from spaces.family import Family
 from spaces.features import FeatureConfig
 from spaces.forest import ForestConfig
 from spaces.joint import JointSpace
@@ -15,7 +16,7 @@ from spaces.points import parameters
 from spaces.resnet import FROM_SCRATCH, ResnetConfig
 from spaces.svm import SvmConfig
 
-_HEAD_ALONE = ResnetConfig(
+_FINE_TUNED = ResnetConfig(
     weights="faces",
     unfreeze=0,
     epochs=2,
@@ -28,33 +29,18 @@ _HEAD_ALONE = ResnetConfig(
     image_size=64,
     flip=True,
 )
-_DEEPER = ResnetConfig(
-    weights="faces",
-    unfreeze=3,
-    epochs=4,
-    batch_size=64,
-    head_lr=2e-3,
-    backbone_lr=3e-4,
-    weight_decay=0.005,
-    dropout=0.2,
-    label_smoothing=0.1,
-    augment=0.4,
-    image_size=64,
-    flip=True,
-)
 _FROM_SCRATCH = FROM_SCRATCH.model_copy(update={"flip": True})
 _EMBEDDING = FeatureConfig(kind="embedding", flip=True)
 _HANDMADE = FeatureConfig(kind="hog+lbp", hog_signed=True, lbp_cell=12, pca=384, mirror=True, flip=True)
 
-# Of each group the first that a space has what it rests on is tried. The dearest family first: its trial takes longest,
-# and the others run beside it.
-KNOWN: tuple[tuple[SvmConfig | ForestConfig | ResnetConfig, ...], ...] = (
-    (_HEAD_ALONE, _FROM_SCRATCH),
-    (
+# The dearest family first: its trial takes longest, and the others run beside it.
+KNOWN: dict[Family, tuple[SvmConfig | ForestConfig | ResnetConfig, ...]] = {
+    Family.RESNET: (_FINE_TUNED, _FROM_SCRATCH),
+    Family.SVM: (
         SvmConfig(C=0.77, gamma=0.68, features=_EMBEDDING),
         SvmConfig(C=7.7, gamma=1.1, features=_HANDMADE),
     ),
-    (
+    Family.FOREST: (
         ForestConfig(
             depth=14,
             min_samples_leaf=9,
@@ -68,21 +54,18 @@ KNOWN: tuple[tuple[SvmConfig | ForestConfig | ResnetConfig, ...], ...] = (
             features=_HANDMADE.model_copy(update={"lbp_cell": 8, "discriminants": "only", "mirror": False}),
         ),
     ),
-    (_DEEPER,),
-)
+}
 
 
-def known_points(space: JointSpace) -> list[SvmConfig | ForestConfig | ResnetConfig]:
-    """Configs of the families of `space`, as near to those that are known to be good as the space allows.
+def known_points(space: JointSpace) -> Iterator[SvmConfig | ForestConfig | ResnetConfig]:
+    """A config for each family of `space`, as near to one that is known to be good as the space allows.
 
     Of networks from weights that are neither `none` nor `faces` nothing is known.
     """
-    found = list[SvmConfig | ForestConfig | ResnetConfig]()
-    for group in KNOWN:
-        usable = [config for config in group if config.family in space.families and _has(space, config)]
-        nearest = [space.suggest(_Nearest(parameters(config))) for config in usable[:1]]
-        found += [config for config in nearest if config not in found]
-    return found
+    for family, configs in KNOWN.items():
+        usable = [config for config in configs if family in space.families and _has(space, config)]
+        if usable:
+            yield space.suggest(_Nearest(parameters(usable[0])))
 
 
 def _has(space: JointSpace, config: SvmConfig | ForestConfig | ResnetConfig) -> bool:

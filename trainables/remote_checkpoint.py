@@ -42,7 +42,8 @@ class RemoteCheckpoints(TrialCheckpoints):
         folder = super().path(fidelity)
         names = [] if folder.exists() else list(self._storage.sizes(str(fidelity)))
         if names:
-            with tempfile.TemporaryDirectory(prefix="part-", dir=self.folder) as part:  # all of it or nothing
+            self.folder.mkdir(exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self._copy.name) as part:  # all of it or nothing
                 for name in names:
                     self._storage.download(name, Path(part) / name)
                 (Path(part) / str(fidelity)).rename(folder)
