@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 
 from results.goals import SHARES, Goals, Objective, check_constraint, check_objectives
 from search.budget import Budget
+from search.mistakes import explain
 from search.sections import CacheSize, Cluster, Fake, Resources, Section
 from spaces.domain import FloatRange
 from spaces.errors import InputError
@@ -284,23 +285,3 @@ def validate_plan(values: Mapping[str, Any], where: str) -> Plan:
         return Plan.model_validate(values)
     except ValidationError as error:
         raise InputError(f"{where}: {explain(error)}") from None
-
-
-def explain(error: ValidationError) -> str:
-    """All broken rules in one text: field, value received, rule."""
-    errors = error.errors()
-    paths = [item["loc"] for item in errors]
-    lines = []
-    for item in errors:
-        path = item["loc"]
-        if any(other != path and other[: len(path)] == path for other in paths):
-            continue  # the same mistake is told more precisely further down
-        field = ".".join(str(part) for part in path if part not in ("range", "choices")) or "plan"
-        own = item["type"] == "value_error"
-        message = item["msg"].removeprefix("Value error, ")
-        message = message if own else message[0].lower() + message[1:]
-        if item["type"] == "extra_forbidden":
-            message = "no such field"
-        received = "" if own or item["type"] == "missing" else f" (received {item['input']!r})"
-        lines += [f"{field}: {each}{received}" for each in message.split("\n")]  # a validator tells all it finds
-    return lines[0] if len(lines) == 1 else "\n  ".join([f"{len(lines)} mistakes", *lines])

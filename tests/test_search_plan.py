@@ -93,6 +93,20 @@ def test_settings_reach_every_depth(plan_file):
         ("budget: {trials: 5}\npoints: [{C: 3}]", "points: point 0: family: a point names its family; allowed are svm"),
         ("budget: {trials: 5}\npoints: [{family: svn}]", "points: point 0: point: input tag 'svn'"),
         ("budget: {trials: 5}\npoints: [{family: svm, c: 3}]", "point 0: svm.c: no such field (received 3)"),
+        (
+            "budget: {trials: 5}\nmargin: learnt",
+            "margin: input should be 'learned' or input should be a valid number, unable to parse string as a number "
+            "(received 'learnt')",
+        ),
+        (
+            "budget: {trials: 5}\ncache: 0",
+            "cache: input should be greater than 0 or input should be 'off' (received 0)",
+        ),
+        ("budget: {trials: 5}\nobjectives: val_macro_f1", "objectives: expected a list (received 'val_macro_f1')"),
+        (
+            "budget: {trials: 5}\nresources: {svm: {gpus: .inf}}",
+            "resources.svm.gpus: input should be a finite number (received inf)",
+        ),
         ("budget: {trials: 5}\npoints: [{family: svm, C: -1}]", "point 0: svm.C: input should be greater than 0"),
         (
             "budget: {trials: 5}\npoints: [{family: svm}, {family: svm, C: 1000}]",
