@@ -21,7 +21,7 @@ have found, but for fertune, which learns ASHA's margin only from trials that th
 
 Without `--data` nothing is run, and what the file holds is shown. Runs of machines that train networks at another pace
 go to files of their own: `benchmarks/peers.jsonl` has those of machines without instructions for bfloat16,
-`benchmarks/peers-bf16.jsonl` of one with them, as docs/log.md tells of them.
+`benchmarks/peers-bf16.jsonl` of those with them, as docs/log.md tells of them.
 """
 
 import argparse
