@@ -102,10 +102,17 @@ def compare(
 def _right(refits: list[Refit], correct: NDArray[np.bool_], splits: bool) -> NDArray[np.bool_]:
     """On which faces a candidate is right: those of all its refits' splits, one after another, else the run's own.
 
-    Where all refits have the run's own split, the first speaks for them: more of them would be no more faces.
+    Where all refits have the run's own split, that nearest to their mean speaks for them: more would be no more faces.
     """
-    told = refits if splits else refits[:1]
+    told = refits if splits or any(refit.accuracy is None for refit in refits) else _typical(refits)
     return np.array([each == "1" for refit in told for each in refit.right], dtype=np.bool_) if told else correct
+
+
+def _typical(refits: list[Refit]) -> list[Refit]:
+    """The one of `refits`, none of which failed, whose accuracy is nearest to their mean; none of none."""
+    accuracies = [refit.accuracy or 0.0 for refit in refits]
+    mean = float(np.mean(accuracies)) if refits else 0.0
+    return sorted(refits, key=lambda refit: abs((refit.accuracy or 0.0) - mean))[:1]
 
 
 def _candidates(finished: list[TrialRecord], top: int) -> list[TrialRecord]:

@@ -87,8 +87,10 @@ def _select(run: RunFolder, cache: Path, rules: Rules, say: Callable[[str], None
         readings.append(reading)
     return {
         "winner": record_json(winner, goals),
-        "objective": kept.objective,
+        "candidates": kept.compared["candidates"],
+        "mcnemar_p": kept.compared["mcnemar_p"],
         "test": reading.test.model_dump(mode="json"),
+        "objective": kept.objective,
         "readings": len(readings),
         "read_again": read_again,
         "warning": _warning(len(readings)),

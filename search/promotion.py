@@ -95,8 +95,8 @@ class Promotion(Asha):
         """Trials that deserve to go on at `rung`, or while there are too few for a best third at the whole one.
 
         Eager is who wants some to reach full fidelity: where all that deserve it ended while they waited here, or on
-        their way to some later rung, the next best goes on instead. Not where one ended while it waited at a later
-        rung, for that one's best goes on.
+        their way to some later rung, the next best goes on instead. One that ended while it waited at a later rung
+        keeps its place here.
         """
         place = rung if len(self._entries[rung]) >= self._scale.eta else rung.whole
         entries = self._ranked(place)

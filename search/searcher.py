@@ -26,7 +26,7 @@ from search.plan import Plan
 from search.proposals import proposals_for
 from search.study_file import new_storage
 from search.tpe import PLACE, WindowedTPE
-from search.warm_start import BELOW_ALL, EarlierTrial
+from search.warm_start import EarlierTrial
 from spaces.family import Family
 from spaces.forest import ForestConfig
 from spaces.joint import parse_config
@@ -220,7 +220,7 @@ class Searcher:
         if reports:
             fidelity, broken = max(reports), broken_by(violations.values())
             rank = (False, -broken, 0.0) if broken else (True, float(fidelity), reports[fidelity])
-            self._best.append(((fidelity > BELOW_ALL, *rank), family))
+            self._best.append(((True, *rank), family))
 
     def _preferred(self, families: Sequence[Family], number: int) -> Family:
         """One of `families`, drawn by how many of the best tenth of all trials (at least ten) each of them has.
@@ -247,7 +247,11 @@ class Searcher:
                 constraints=trial.violations,
             )
         )
-        self._note(Family(fixed.params["family"]), trial.reports, trial.violations)
+        family = Family(fixed.params["family"])
+        if trial.place is None:
+            self._note(family, trial.reports, trial.violations)
+        else:  # after all whose measurements compare with this run's
+            self._best.append(((False, True, 0.0, -trial.place), family))
 
     def _teach(self, number: int, trial: EarlierTrial) -> None:
         """Tell the proposals, if there are any, of a trial of an earlier run."""

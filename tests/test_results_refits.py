@@ -13,7 +13,7 @@ from results.leaderboard import trials_in
 from results.refits import FIRST_SEED, refit_candidates
 from results.run_folder import RunFolder
 from results.selection import select
-from results.statistics import mcnemar
+from results.statistics import accuracy_interval, mcnemar
 from spaces.errors import InputError
 from spaces.family import Family
 from spaces.features import FeatureConfig
@@ -118,6 +118,19 @@ def test_selection_goes_by_the_refits(run, cache):
         )
         for row in found["candidates"]
     }
+    leader, (other,) = found["leader"], right.keys() - {found["leader"]}
+    assert found["mcnemar_p"] == pytest.approx(mcnemar(right[leader], right[other]))
+
+
+def test_refits_on_one_split_are_no_more_faces(run, cache):
+    found = select(run, cache, Rules(top=2, seeds=3, splits=False))
+    right = {}
+    for row in found["candidates"]:
+        paths = sorted(run.selection.glob(f"refit-{row['trial']:05d}-*"))
+        refits = [json.loads(path.read_text()) for path in paths]
+        assert row["val_accuracy_ci"] == list(accuracy_interval([refit["confusion"] for refit in refits], True))
+        nearest = min(refits, key=lambda refit: abs(refit["accuracy"] - row["val_accuracy_mean"]))
+        right[row["trial"]] = right_of(paths[refits.index(nearest)])
     leader, (other,) = found["leader"], right.keys() - {found["leader"]}
     assert found["mcnemar_p"] == pytest.approx(mcnemar(right[leader], right[other]))
 
