@@ -328,6 +328,16 @@ def test_the_artifact_tells_of_the_choice(four, cache, tmp_path):
     assert f"flatter its validation accuracy by {found['optimism']['expected']:.4f}" in card
 
 
+def test_what_was_not_picked_for_its_accuracy_was_not_flattered_by_the_pick(four, cache, tmp_path):
+    change_plan(four, objectives=["val_macro_f1"])
+    assert "for having been picked" not in shown(select(four, cache))
+    export(four, tmp_path / "artifact", onnx=False)
+    assert load_artifact(tmp_path / "artifact").manifest.choice.optimism is None
+    card = (tmp_path / "artifact" / "README.md").read_text()
+    assert "It was chosen among" in card
+    assert "flatter" not in card
+
+
 def test_the_report_is_of_the_winner_within_the_constraints(four, cache):
     """The best two break the constraint."""
     journal = [json.loads(line) for line in four.measurements.read_text().splitlines()]

@@ -21,6 +21,7 @@ from spaces.fidelity import Fidelity
 from spaces.joint import JointSpace
 from spaces.tree import parameters_of
 from trainables.devices import may_use_gpus
+from trainables.fake import FakeLearner
 
 
 def test_the_tree_is_that_of_the_space():
@@ -329,6 +330,20 @@ def test_what_a_resume_may_change(tmp_path: Path, capsys, setting: str, sentence
         main(["resume", str(run.path), "--set", setting])
     assert end.value.code == 2
     assert sentence in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_probe_without_enough_memory_is_told_beside_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    fit_to = FakeLearner.fit_to
+
+    def runs_out(learner: FakeLearner, fidelity: int) -> dict[str, float]:
+        if fidelity > 1:
+            raise MemoryError("no more\nof it")
+        return fit_to(learner, fidelity)
+
+    monkeypatch.setattr(FakeLearner, "fit_to", runs_out)
+    fields = {"budget": {"trials": 5}, "data": {"demo_images": 700}, "fake": {"seconds": 0.1}}
+    facts = outline(validate_plan(fields, "test"), {"CPU": 2.0, "GPU": 0.0}, tmp_path, 1)
+    assert facts["estimate"]["families"]["svm"] == {"why_not": "out of memory (no more)"}
 
 
 def test_trials_that_the_budget_cuts_say_nothing_of_how_long_trials_take():
